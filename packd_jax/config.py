@@ -85,19 +85,22 @@ class WorkloadConfig:
 class TraceConfig:
     """Where accesses come from and how time is cut into train, validation and test.
 
-    Windows are half open `(start, stop)`, in instruction ids or in trace rows.
+    Windows are half open `(start, stop)`, in instruction ids, trace rows or percent of the rows.
     """
 
     paths: tuple[str, ...] = ()  # empty: record `workload`
     workload: WorkloadConfig = WorkloadConfig()
-    unit: str = "instructions"  # instructions | rows
+    unit: str = "instructions"  # instructions | rows | percent (of the rows)
     train: tuple[int, int] = (1_000_000, 7_000_000)
     validation: tuple[int, int] = (7_000_000, 8_000_000)
     test: tuple[int, int] = (8_000_000, 10_000_000)
 
     def __post_init__(self) -> None:
         _require(
-            self.unit in ("instructions", "rows"), "trace.unit", self.unit, "instructions or rows"
+            self.unit in ("instructions", "rows", "percent"),
+            "trace.unit",
+            self.unit,
+            "instructions, rows or percent",
         )
         for name in ("train", "validation", "test"):
             window = getattr(self, name)
@@ -125,7 +128,7 @@ class FeatureConfig:
     delta_bound: int = 128  # |delta| <= bound, in blocks; the bitmap has 2 * bound bits
     keep_empty_labels: bool = True  # False: drop rows without a set bit, as the authors do
     miss_labels: bool = False  # True: only future accesses that miss the LLC are labels
-    delta_from: str = "previous"  # tokens: delta to the previous access | to the current one
+    delta_from: str = "current"  # tokens: deltas to the current access | to the previous one
     delta_exact: int = 32  # tokens: |delta| <= exact has a token of its own
     delta_log_buckets: int = 12  # tokens: buckets per sign beyond, one per octave
     pc_vocabulary: int = 48  # tokens: most frequent PCs of the training rows
@@ -158,6 +161,19 @@ class FeatureConfig:
             "features.delta_log_buckets",
             self.delta_log_buckets,
             "1 to 58",
+        )
+        _require(
+            self.delta_vocabulary <= 256,
+            "features.delta_exact",
+            self.delta_exact,
+            f"at most {127 - self.delta_log_buckets} beside delta_log_buckets ="
+            f" {self.delta_log_buckets} (a token is one byte)",
+        )
+        _require(
+            self.pc_tokens <= 256,
+            "features.pc_vocabulary",
+            self.pc_vocabulary,
+            f"at most {256 - self.pc_hash_buckets} beside the hash buckets (a token is one byte)",
         )
         _require(self.pc_vocabulary >= 0, "features.pc_vocabulary", self.pc_vocabulary, "0 or more")
         _require(
@@ -206,7 +222,7 @@ class ClusterConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One network. Fields that a family does not use must keep their defaults.
+    """One network; a family ignores the fields whose comments name others only.
 
     Families: `lstm_flat`, `mixer_flat`, `resnet` are the authors' networks; `lstm`, `mixer`
     run over the accesses of the window; `transformer` and `token_mlp` lie beyond the paper.
@@ -214,19 +230,24 @@ class ModelConfig:
 
     family: str = "token_mlp"
     width: int = 4  # hidden units, channels or model dimension
-    depth: int = 1  # layers or blocks; stages for resnet's basic form
+    depth: int = 1  # layers or blocks; resnet: stages if basic, always [3, 4, 6, 3] if bottleneck
     block: str = "basic"  # resnet: basic | bottleneck
-    heads: int = 1  # transformer
+    heads: int = 1  # transformer; they share the width
     delta_width: int = 2  # embedding widths, encoding "tokens"
     pc_width: int = 1
     offset_width: int = 2
-    input_width: int = 0  # encoding "segments": 0 feeds the segments as they are
 
     def __post_init__(self) -> None:
         _require(self.family in MODEL_FAMILIES, "family", self.family, f"one of {MODEL_FAMILIES}")
         for name in ("width", "depth", "heads", "delta_width", "pc_width", "offset_width"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(self.block in ("basic", "bottleneck"), "block", self.block, "basic or bottleneck")
+        _require(
+            self.width % self.heads == 0,
+            "heads",
+            self.heads,
+            f"a divisor of the width {self.width}",
+        )
 
 
 MODEL_FAMILIES = ("lstm_flat", "mixer_flat", "resnet", "lstm", "mixer", "transformer", "token_mlp")
@@ -368,6 +389,7 @@ class Config:
     distill: DistillConfig = DistillConfig()
     arms: tuple[str, ...] = ARMS
     seeds: tuple[int, ...] = (0, 1, 2)
+    teacher_seeds: int = 1  # teachers of so many seeds; student seed i learns from i modulo this
     tune_seeds: int = 1  # candidates are compared over the first so many seeds
     quirks: QuirksConfig = QuirksConfig()
 
@@ -377,6 +399,7 @@ class Config:
             _require(arm in ARMS, "arms", arm, f"names out of {ARMS}")
         _require(len(set(self.arms)) == len(self.arms) > 0, "arms", self.arms, "distinct arms")
         _require(len(set(self.seeds)) == len(self.seeds) > 0, "seeds", self.seeds, "distinct seeds")
+        _require(self.teacher_seeds >= 1, "teacher_seeds", self.teacher_seeds, "at least 1")
         _require(
             1 <= self.tune_seeds <= len(self.seeds),
             "tune_seeds",

@@ -41,15 +41,17 @@ class TraceError(ValueError):
 
 
 def window_rows(trace: LoadTrace, start: int, stop: int, unit: str) -> slice:
-    """Rows of the half-open window [start, stop), in `unit` "instructions" or "rows".
+    """Rows of the half-open window [start, stop), in `unit` "instructions", "rows" or "percent".
 
     Instruction ids are made monotone by their running maximum first, so a window is one
     contiguous run of rows even where an out-of-order core printed ids out of order.
     """
     if unit == "rows":
         return slice(min(start, trace.rows), min(stop, trace.rows))
+    if unit == "percent":
+        return slice(trace.rows * start // 100, trace.rows * min(stop, 100) // 100)
     if unit != "instructions":
-        raise ValueError(f"unit = {unit!r}: expected 'instructions' or 'rows'")
+        raise ValueError(f"unit = {unit!r}: expected 'instructions', 'rows' or 'percent'")
     monotone = np.maximum.accumulate(trace.instr_id)
     first, last = np.searchsorted(monotone, [start, stop], side="left")
     return slice(int(first), int(last))

@@ -1,0 +1,247 @@
+"""Checkpoints: one directory with arrays and their meaning, written whole or not at all.
+
+orbax writes the values and, in `_CHECKPOINT_METADATA`, a JSON record: the caller's `meta`, the
+table of leaves and a checksum. The bytes of all leaves lie end to end in one orbax array, as
+orbax spends about a millisecond per array: a small network with its optimiser state saves and
+restores several times faster than leaf by leaf. No pickle: a stranger's file runs no code.
+
+How a save replaces a checkpoint `D`, with helpers beside it:
+
+1. orbax writes a temporary directory and renames it to `.D.checkpoint-new`: complete.
+2. `D` is renamed to `.D.checkpoint-old`.
+3. `.D.checkpoint-new` is renamed to `D`.
+4. `.D.checkpoint-old` is deleted, and everything that an earlier kill left.
+
+A process killed before 2 leaves the old `D`, and after 3 the new one. Killed between them it
+leaves no `D`, but a complete `.D.checkpoint-new`: readers take it, and the next save finishes
+step 3 first. This is about killed processes; nothing here forces disks to write before a
+power cut. One process at a time writes a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import absl.logging
+import orbax.checkpoint as ocp
+
+from packd_jax.json_files import plain_json
+from packd_jax.named_leaves import (
+    LeafDescription,
+    LeafError,
+    described_leaf,
+    host_arrays,
+    in_structure_of,
+    joined_bytes,
+    nested_dict,
+    split_bytes,
+)
+
+_RECORD_FILE = "_CHECKPOINT_METADATA"  # orbax's name for the JSON beside the arrays
+_FORMAT = "packd_jax checkpoint 1"
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be written or read: which directory, and what is wrong."""
+
+    def __init__(self, directory: str | os.PathLike, problem: str) -> None:
+        super().__init__(f"{os.fspath(directory)}: {problem}")
+        self.directory = os.fspath(directory)
+        self.problem = problem
+
+
+class CheckpointDescription(NamedTuple):
+    """What a checkpoint holds, without the values of its arrays."""
+
+    meta: dict[str, Any]
+    leaves: tuple[LeafDescription, ...]  # in the order in which their values lie
+    crc32: int  # checksum of all values
+
+
+def save_checkpoint(directory: str | os.PathLike, tree: Any, meta: Mapping[str, Any]) -> None:
+    """Saves a pytree of NumPy or JAX arrays and a JSON `meta`; replaces an older checkpoint.
+
+    `meta` may hold NumPy scalars and arrays, tuples and NaN; they come back as JSON values.
+    Raises CheckpointError for a leaf that is no array of numbers or booleans (typed PRNG keys
+    included: save `jax.random.key_data(key)`), a tree without a single number, a `meta` that
+    JSON cannot hold, and a directory that has something other than a checkpoint in it.
+    """
+    target = Path(directory).resolve()
+    is_new = not target.exists() or (target.is_dir() and not any(target.iterdir()))
+    if not is_new and not (target / _RECORD_FILE).is_file():
+        raise CheckpointError(target, "is no checkpoint; name a new directory to save in")
+    try:
+        arrays = host_arrays(tree)
+        plain_meta = plain_json(meta, "meta")
+    except (LeafError, TypeError) as error:
+        raise CheckpointError(target, str(error)) from None
+    values = joined_bytes(arrays)
+    if not values.size:  # orbax refuses it, too
+        raise CheckpointError(target, "the tree holds no numbers; expected an array at least")
+    record = {
+        "format": _FORMAT,
+        "meta": plain_meta,
+        "leaves": {path: [array.shape, array.dtype.name] for path, array in arrays.items()},
+        "crc32": zlib.crc32(values),
+    }
+
+    new, old = _beside(target, "new"), _beside(target, "old")
+    if new.exists() and not target.exists():
+        os.rename(new, target)
+    _remove_leftovers(target)
+    with _orbax_checkpointer() as writer:
+        writer.save(new, args=ocp.args.PyTreeSave({"values": values}), custom_metadata=record)
+    if target.exists():
+        os.rename(target, old)
+    os.rename(new, target)
+    _remove_leftovers(target)
+
+
+def restore_checkpoint(
+    directory: str | os.PathLike, like: Any = None
+) -> tuple[Any, dict[str, Any]]:
+    """Reads a checkpoint as `(tree, meta)`, the arrays bit for bit as they were saved.
+
+    Without `like` the tree is a nested dict of NumPy arrays: fields of dataclasses and named
+    tuples become keys, and so do positions ("0", "1"); that needs no model code. With `like`,
+    a pytree of arrays or `jax.ShapeDtypeStruct`, the tree has its structure; a leaf is a NumPy
+    array where `like` has one, else a JAX array with the sharding of `like`.
+
+    Raises CheckpointError if the checkpoint is missing or damaged, or does not fit `like`;
+    then every missing or surplus leaf and every different shape or dtype is named.
+    """
+    target = _complete(directory)
+    record = _read_record(target)
+    try:
+        with _orbax_checkpointer() as reader:
+            values = reader.restore(target, args=ocp.args.PyTreeRestore())["values"]
+    except Exception as error:  # broken files raise nearly everything
+        raise _damaged(target, f"its arrays cannot be read ({_first_line(error)})") from error
+    _check_length(target, record, values.shape)
+    if zlib.crc32(values) != record.crc32:
+        raise _damaged(target, "its values differ from their checksum")
+    arrays = split_bytes(record.leaves, values)
+    if like is None:
+        return nested_dict(arrays), record.meta
+    try:
+        return in_structure_of(like, arrays), record.meta
+    except LeafError as error:
+        raise CheckpointError(target, str(error)) from None
+
+
+def describe_checkpoint(directory: str | os.PathLike) -> CheckpointDescription:
+    """Meta and the paths, shapes, dtypes and bytes of the leaves, without reading the values.
+
+    Raises CheckpointError if the checkpoint is missing or damaged, as far as that shows so.
+    """
+    target = _complete(directory)
+    record = _read_record(target)
+    try:
+        with _orbax_checkpointer() as reader:
+            shape = tuple(reader.handler.metadata(target).tree["values"].shape)
+    except Exception as error:  # as in restore_checkpoint
+        raise _damaged(target, f"its arrays cannot be read ({_first_line(error)})") from error
+    _check_length(target, record, shape)
+    return record
+
+
+def save_latest(
+    directory: str | os.PathLike, step: int, tree: Any, meta: Mapping[str, Any]
+) -> None:
+    """Replaces the checkpoint `directory/latest`; `meta["step"]` becomes `step`.
+
+    The one before stays until this one is complete. Raises CheckpointError as save_checkpoint.
+    """
+    save_checkpoint(Path(directory) / "latest", tree, {**meta, "step": int(step)})
+
+
+def restore_latest(
+    directory: str | os.PathLike, like: Any
+) -> tuple[int, Any, dict[str, Any]] | None:
+    """Reads what `save_latest` completed last as `(step, tree, meta)`; None if nothing was.
+
+    Raises CheckpointError as restore_checkpoint.
+    """
+    latest = (Path(directory) / "latest").resolve()
+    if not latest.exists() and not _beside(latest, "new").exists():
+        return None
+    tree, meta = restore_checkpoint(latest, like)
+    return meta["step"], tree, meta
+
+
+@contextmanager
+def _orbax_checkpointer() -> Iterator[ocp.Checkpointer]:
+    # Programs made with absl.app show INFO, of which orbax has some twenty lines a save.
+    logger = absl.logging.get_absl_logger()
+    logger.addFilter(_is_no_orbax_info)
+    try:
+        # No compression: trained weights hardly compress.
+        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False)) as checkpointer:
+            yield checkpointer
+    finally:
+        logger.removeFilter(_is_no_orbax_info)
+
+
+def _is_no_orbax_info(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.INFO or "orbax" not in record.pathname
+
+
+def _read_record(target: Path) -> CheckpointDescription:
+    if not (target / _RECORD_FILE).is_file():
+        raise CheckpointError(target, f"is no checkpoint, or a damaged one: no {_RECORD_FILE}")
+    try:
+        record = json.loads((target / _RECORD_FILE).read_bytes())["custom_metadata"]
+        form = record["format"]
+        leaves = tuple(described_leaf(path, *stored) for path, stored in record["leaves"].items())
+        found = CheckpointDescription(dict(record["meta"]), leaves, int(record["crc32"]))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        problem = f"{_RECORD_FILE} is not the record of a checkpoint ({_first_line(error)})"
+        raise _damaged(target, problem) from error
+    if form != _FORMAT:
+        raise CheckpointError(target, f"has format {form!r}; expected {_FORMAT!r}")
+    return found
+
+
+def _check_length(target: Path, record: CheckpointDescription, shape: tuple[int, ...]) -> None:
+    expected = sum(leaf.size_bytes for leaf in record.leaves)
+    if shape != (expected,):
+        raise _damaged(target, f"it holds values of shape {shape}, its leaves have {expected} B")
+
+
+def _beside(target: Path, role: str) -> Path:
+    return target.parent / f".{target.name}.checkpoint-{role}"
+
+
+def _remove_leftovers(target: Path) -> None:
+    prefix = _beside(target, "").name  # that of new, old, and orbax's temporaries
+    if target.parent.is_dir():
+        for path in target.parent.iterdir():
+            if path.name.startswith(prefix):
+                shutil.rmtree(path)
+
+
+def _complete(directory: str | os.PathLike) -> Path:
+    target = Path(directory).resolve()
+    new = _beside(target, "new")
+    if new.exists() and not target.exists():
+        return new  # a save was killed between steps 2 and 3
+    if not target.is_dir():
+        given = "is a file" if target.exists() else "does not exist"
+        raise CheckpointError(target, f"{given}; expected the directory of a checkpoint")
+    return target
+
+
+def _damaged(target: Path, problem: str) -> CheckpointError:
+    return CheckpointError(target, f"damaged checkpoint: {problem}; use a copy or save it again")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

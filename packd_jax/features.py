@@ -1,0 +1,187 @@
+"""From a load trace to examples: what a window looks like to a model, and what it must predict.
+
+Two encodings of the `look_back` accesses that end with the current one, oldest first:
+
+* "segments" (the paper's): each block number in six-bit pieces, least significant first,
+  `u8[N, L, 10]`; models divide them by 64.
+* "tokens": `delta u8[N, L]` (block deltas, exact near zero, one bucket an octave and sign
+  beyond), `pc u8[N, L]` (vocabulary of the training rows, the rest hashed) and `offset u8[N]`
+  (the current block's place in its page).
+
+Labels are delta bitmaps: bit `d - 1` for a positive delta d of one of the next `horizon`
+accesses to the current block, bit `2 * bound + d` for a negative one, packed little end first.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from packd_jax.config import FeatureConfig
+from packd_jax.traces.load_trace import LoadTrace
+
+SEGMENTS = 58 // 6 + 1  # six-bit pieces of a 58-bit block number
+
+
+class Examples(NamedTuple):
+    """N windows: a dict of input arrays `[N, ...]`, packed labels, and where they are from."""
+
+    inputs: dict[str, np.ndarray]
+    labels: np.ndarray  # u8[N, D/8]
+    trace_row: np.ndarray  # i64[N], row of the current access in its trace
+
+    @property
+    def rows(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray | slice) -> Examples:
+        """The given rows as examples of their own."""
+        inputs = {name: values[rows] for name, values in self.inputs.items()}
+        return Examples(inputs, self.labels[rows], self.trace_row[rows])
+
+
+def concatenate(parts: list[Examples]) -> Examples:
+    """Examples of several traces, one after another; one part is passed through uncopied."""
+    if len(parts) == 1:
+        return parts[0]
+    inputs = {name: np.concatenate([p.inputs[name] for p in parts]) for name in parts[0].inputs}
+    return Examples(
+        inputs,
+        np.concatenate([p.labels for p in parts]),
+        np.concatenate([p.trace_row for p in parts]),
+    )
+
+
+def learn_pc_vocabulary(pcs: list[np.ndarray], size: int) -> np.ndarray:
+    """The `size` most frequent PCs of the training rows, sorted: u64[<= size].
+
+    Ties go to the smaller PC, so that the vocabulary does not depend on the rows' order.
+    """
+    values, counts = np.unique(np.concatenate(pcs), return_counts=True)
+    frequent = np.lexsort((values, -counts))[:size]
+    return np.sort(values[frequent])
+
+
+def example_rows(window: slice, config: FeatureConfig) -> slice:
+    """Rows of the window that can be examples.
+
+    The look-back may reach before the window, for the past is known; the horizon may not
+    leave it, so that no label looks into the next split.
+    """
+    first = max(window.start, config.look_back)
+    return slice(first, max(first, window.stop - config.horizon))
+
+
+def encode(
+    trace: LoadTrace, window: slice, config: FeatureConfig, pc_vocabulary: np.ndarray
+) -> Examples:
+    """Encodes the rows of `window` (a slice of trace rows), see `example_rows`.
+
+    `pc_vocabulary` is `u64[V]`, sorted; only the encoding "tokens" reads it.
+    """
+    rows = example_rows(window, config)
+    # Everything an example can see or predict: look-back, one more for its delta, horizon.
+    part = trace.take(slice(max(rows.start - config.look_back, 0), rows.stop + config.horizon))
+    first, count = min(config.look_back, rows.start), rows.stop - rows.start
+    block = (part.address >> np.uint64(6)).astype(np.int64)
+    counted = ~part.hit if config.miss_labels else np.ones(len(block), np.bool_)
+    labels = _delta_bitmaps(block, counted, first, count, config.horizon, config.delta_bound)
+    if config.encoding == "segments":
+        inputs = {"segments": _segment_windows(block, first, count, config.look_back)}
+    else:
+        inputs = {
+            "delta": _delta_windows(
+                block,
+                first,
+                count,
+                config.look_back,
+                config.delta_from == "current",
+                config.delta_exact,
+                config.delta_log_buckets,
+            ),
+            "pc": _windows(
+                pc_tokens(part.pc, pc_vocabulary, config), first, count, config.look_back
+            ),
+            "offset": (block[first : first + count] & 63).astype(np.uint8),
+        }
+    examples = Examples(inputs, labels, np.arange(rows.start, rows.stop))
+    if not config.keep_empty_labels:
+        examples = examples.take(np.flatnonzero(labels.any(axis=1)))
+    return examples
+
+
+def pc_tokens(pc: np.ndarray, vocabulary: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """Tokens of PCs, `[N] -> [N]`: place in the vocabulary, or a hash bucket behind it."""
+    hashed = (pc * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+    token = (config.pc_vocabulary + hashed % np.uint64(config.pc_hash_buckets)).astype(np.int64)
+    if len(vocabulary):
+        place = np.minimum(np.searchsorted(vocabulary, pc), len(vocabulary) - 1)
+        token = np.where(vocabulary[place] == pc, place, token)
+    return token.astype(np.uint8)
+
+
+def unpack_labels(labels: np.ndarray) -> np.ndarray:
+    """Packed labels `u8[N, D/8]` as bits `u8[N, D]` on the host."""
+    return np.unpackbits(labels, axis=1, bitorder="little")
+
+
+@numba.njit(cache=True, nogil=True)
+def _delta_bitmaps(block, counted, first, count, horizon, bound):
+    labels = np.zeros((count, bound // 4), np.uint8)
+    for row in range(count):
+        current = block[first + row]
+        for i in range(first + row + 1, first + row + 1 + horizon):
+            delta = block[i] - current
+            if counted[i] and -bound <= delta <= bound and delta != 0:
+                bit = delta - 1 if delta > 0 else 2 * bound + delta
+                labels[row, bit >> 3] |= np.uint8(1 << (bit & 7))
+    return labels
+
+
+@numba.njit(cache=True, nogil=True)
+def _segment_windows(block, first, count, look_back):
+    windows = np.empty((count, look_back, SEGMENTS), np.uint8)
+    for row in range(count):
+        for i in range(look_back):
+            value = block[first + row - look_back + 1 + i]
+            for segment in range(SEGMENTS):
+                windows[row, i, segment] = value & 63
+                value >>= 6
+    return windows
+
+
+@numba.njit(cache=True, nogil=True)
+def _windows(values, first, count, look_back):
+    windows = np.empty((count, look_back), values.dtype)
+    for row in range(count):
+        for i in range(look_back):
+            windows[row, i] = values[first + row - look_back + 1 + i]
+    return windows
+
+
+@numba.njit(cache=True, nogil=True)
+def delta_token(delta, exact, log_buckets):
+    """0; +1..+exact; -1..-exact; then octaves beyond exact, positive first."""
+    size = abs(delta)
+    if size <= exact:
+        return size if delta >= 0 else exact + size
+    octave = 0
+    limit = 2 * exact
+    while octave < log_buckets - 1 and size > limit:
+        octave += 1
+        limit *= 2
+    return 2 * exact + 1 + octave + (0 if delta > 0 else log_buckets)
+
+
+@numba.njit(cache=True, nogil=True)
+def _delta_windows(block, first, count, look_back, to_current, exact, log_buckets):
+    windows = np.empty((count, look_back), np.uint8)
+    for row in range(count):
+        current = block[first + row]
+        for i in range(look_back):
+            place = first + row - look_back + 1 + i
+            delta = current - block[place] if to_current else block[place] - block[place - 1]
+            windows[row, i] = delta_token(delta, exact, log_buckets)
+    return windows

@@ -1,0 +1,172 @@
+"""Grid and random search over any configuration fields, and the Pareto front that comes out.
+
+Points that differ only in the student's learning rate or alpha have networks of equal shape
+and equal teachers: they run as one vmapped program. Results are one JSON line a row; a sweep
+that was interrupted goes on with the points that are missing.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from packd_jax import results
+from packd_jax.config import Config, ConfigError, from_config_dict, to_json_dict
+from packd_jax.protocol import prepare
+from packd_jax.run_log import RunLog
+from packd_jax.splits import encode_splits, load_sources
+from packd_jax.students import candidates, train_students
+
+Point = dict[str, Any]  # dotted field -> value
+
+
+def grid(axes: Mapping[str, Sequence[Any]]) -> list[Point]:
+    """Every combination of the axes' values."""
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def random_points(axes: Mapping[str, Sequence[Any]], count: int, seed: int) -> list[Point]:
+    """`count` different combinations drawn from the grid (all of it if that is smaller)."""
+    everything = grid(axes)
+    chosen = np.random.default_rng(seed).permutation(len(everything))[:count]
+    return [everything[i] for i in sorted(chosen)]
+
+
+def parse_axis(text: str) -> tuple[str, tuple[Any, ...]]:
+    """`a.b=(1, 2, 3)` as a field and its values; raises ConfigError for anything else."""
+    key, found, values = text.partition("=")
+    try:
+        parsed = ast.literal_eval(values)  # literals only: nothing in it can run
+    except (ValueError, SyntaxError):
+        parsed = None
+    if not found or not isinstance(parsed, list | tuple) or not parsed:
+        raise ConfigError(f"axis {text!r}: expected FIELD=(value, value, ...)")
+    return key.removeprefix("config."), tuple(parsed)
+
+
+def apply_point(config: Config, point: Point) -> Config:
+    """The configuration with the point's fields replaced; a typo names the nearest key."""
+    values = to_json_dict(config)
+    for field, value in point.items():
+        place, *rest = values, *field.split(".")
+        for key in rest[:-1]:
+            if not isinstance(place.get(key), dict):
+                raise ConfigError(f"axis {field}: config has no group {key!r}")
+            place = place[key]
+        place[rest[-1]] = value
+    return from_config_dict(Config, values)
+
+
+def run_sweep(
+    config: Config, points: Sequence[Point], workdir: Path, log: RunLog
+) -> list[dict[str, Any]]:
+    """Runs all points that `workdir/sweep.jsonl` lacks; returns the rows of all of `points`."""
+    table = workdir / "sweep.jsonl"
+    configs = [(point, apply_point(config, point)) for point in points]  # all are checked first
+    done = {json.dumps(row["point"], sort_keys=True) for row in read_rows(table)}
+    groups: dict[str, list[tuple[Point, Config]]] = {}
+    for point, one in configs:
+        if json.dumps(point, sort_keys=True) not in done:
+            groups.setdefault(_shape_key(one), []).append((point, one))
+    for number, (key, members) in enumerate(groups.items(), 1):
+        log.say(f"sweep: program {number} of {len(groups)}, {len(members)} points")
+        names = json.dumps([point for point, _ in members], sort_keys=True)
+        home = workdir / "programs" / hashlib.sha256((key + names).encode()).hexdigest()[:16]
+        rows = _run_group(members, home, workdir, log)
+        with table.open("a", encoding="utf-8") as file:
+            # One write: a kill leaves whole groups, or a torn line that read_rows drops.
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = {json.dumps(point, sort_keys=True) for point in points}
+    rows = read_rows(table)
+    return [row for row in rows if json.dumps(row["point"], sort_keys=True) in wanted]
+
+
+def read_rows(table: Path) -> list[dict[str, Any]]:
+    """The rows of a sweep so far; a line torn off by a kill is cut from the file."""
+    if not table.exists():
+        return []
+    whole, _, torn = table.read_text(encoding="utf-8").rpartition("\n")
+    if torn:
+        table.write_text(whole + "\n" if whole else "", encoding="utf-8")
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def pareto_front(rows: Sequence[Mapping[str, Any]], cost: str = "bytes") -> list[dict[str, Any]]:
+    """Means over seeds of each (point, entry, arm), cheapest first, that none beats in both.
+
+    Chosen by F1 on validation; `f1` is what they have on test.
+    """
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = json.dumps([row["point"], row["entry"], row["arm"]], sort_keys=True)
+        groups.setdefault(key, []).append(row)
+    means = [
+        {**group[0]}
+        | {name: float(np.mean([r[name] for r in group])) for name in ("f1", "validation_f1")}
+        for group in groups.values()
+    ]
+    front: list[dict[str, Any]] = []
+    for row in sorted(means, key=lambda r: (r[cost], -r["validation_f1"])):
+        if not front or row["validation_f1"] > front[-1]["validation_f1"]:
+            front.append(row)
+    return front
+
+
+def front_table(front: Sequence[Mapping[str, Any]]) -> str:
+    """The front as text, one line each."""
+    lines = [f"{'params':>9} {'bytes':>10} {'val. F1':>8} {'test F1':>8}  entry, arm, point"]
+    for row in front:
+        point = ", ".join(f"{key.split('.')[-1]}={value}" for key, value in row["point"].items())
+        lines.append(
+            f"{row['params']:>9,} {row['bytes']:>10,} {row['validation_f1']:>8.4f} "
+            f"{row['f1']:>8.4f}  {row['entry']}, {row['arm']}, {point}"
+        )
+    return "\n".join(lines)
+
+
+def _shape_key(config: Config) -> str:
+    """Equal for points that one program can run."""
+    values = to_json_dict(config)
+    values["distill"]["alphas"] = None
+    for entry in values["entries"].values():
+        entry["student_train"]["learning_rate"] = None
+    return json.dumps(values, sort_keys=True)
+
+
+def _run_group(
+    members: Sequence[tuple[Point, Config]], home: Path, workdir: Path, log: RunLog
+) -> list[dict[str, Any]]:
+    config = members[0][1]
+    sources = load_sources(config.trace, workdir)
+    rows: list[dict[str, Any]] = []
+    for name, entry in config.entries.items():
+        splits = encode_splits(sources, config.trace, entry.features)
+        material = prepare(entry, splits, config, home / name, log)
+        if "marginal" in config.arms:
+            first, *_ = members
+            rows += [{"point": first[0], **r} for r in results.marginal_rows(name, material)]
+        chosen = []
+        for _, one in members:
+            rate = one.entries[name].student_train.learning_rate
+            own = [c for arm in one.arms for c in candidates(arm, one)]
+            chosen += [c._replace(learning_rate=rate) for c in own]
+        students = train_students(chosen, config.seeds, material, home / name, "sweep", log)
+        tests = results.judge_on_test(students, material)
+        share = len(students) // len(members)
+        for i, (point, _) in enumerate(members):
+            part = slice(i * share, (i + 1) * share)
+            own_home = home / f"point_{i}"
+            judged = results.student_rows(
+                name, students[part], tests[part], material, sources, own_home
+            )
+            for row in judged:
+                row["checkpoint"] = str(own_home.relative_to(workdir) / row["checkpoint"])
+            rows += [{"point": point, **row} for row in judged]
+    return rows

@@ -1,0 +1,219 @@
+"""Every family on both encodings: sizes, gradients, jit and vmap, inputs that do not fit."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from packd_jax.config import MODEL_FAMILIES, ConfigError, FeatureConfig, ModelConfig
+from packd_jax.models import (
+    MEANT_MODELS,
+    PAPER_MODELS,
+    InputSpec,
+    build_model,
+    parameter_bytes,
+    parameter_count,
+)
+
+SMALL = {
+    "lstm_flat": ModelConfig("lstm_flat", width=5),
+    "mixer_flat": ModelConfig("mixer_flat", width=6),
+    "resnet": ModelConfig("resnet", width=3, depth=2),
+    "lstm": ModelConfig("lstm", width=5),
+    "mixer": ModelConfig("mixer", width=6),
+    "transformer": ModelConfig("transformer", width=8, heads=2),
+    "token_mlp": ModelConfig("token_mlp", width=12, depth=2),
+}
+SPECS = {
+    encoding: InputSpec(
+        encoding, look_back=6, label_bits=24, delta_vocabulary=11, pc_tokens=7, clusters=3
+    )
+    for encoding in ("segments", "tokens")
+}
+every_family = pytest.mark.parametrize("family", MODEL_FAMILIES)
+both_encodings = pytest.mark.parametrize("encoding", ["segments", "tokens"])
+
+
+def random_inputs(spec, rows, seed=0):
+    rng = np.random.default_rng(seed)
+    count = {"segments": 64, "offset": 64, "delta": spec.delta_vocabulary, "pc": spec.pc_tokens}
+    count["cluster"] = max(spec.clusters, 1)
+    return {
+        name: jnp.asarray(rng.integers(0, count[name], shape, dtype=np.uint8))
+        for name, shape in spec.shapes(rows).items()
+    }
+
+
+@functools.cache
+def networks(family, encoding):
+    """The model, the variables of two stacked initialisations, inputs, and its jitted apply."""
+    spec = SPECS[encoding]
+    model = build_model(SMALL[family], spec)
+    init = jax.jit(jax.vmap(lambda key: model.init(key, spec.zeros(), train=False)))
+    apply = jax.jit(lambda variables, inputs: model.apply(variables, inputs, train=False))
+    return model, init(jax.random.split(jax.random.key(0), 2)), random_inputs(spec, 16), apply
+
+
+def network(family, encoding):
+    """The same with the variables of the first initialisation alone."""
+    model, stacked, inputs, apply = networks(family, encoding)
+    return model, jax.tree.map(lambda leaf: leaf[0], stacked), inputs, apply
+
+
+def size_of(config, spec):
+    model = build_model(config, spec)
+    return jax.eval_shape(lambda key: model.init(key, spec.zeros(), train=False), jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        # PyTorch's second bias of every gate is left out: 4 * width a layer.
+        ("lstm_teacher", 5_302_528 - 40 * 4 * 128),
+        ("lstm_student", 11_904 - 4 * 16),
+        ("mixer_teacher", 5_483_524),
+        ("mixer_student", 10_206),
+        ("resnet_teacher", 5_422_786),
+        ("resnet_student", 9_324),
+    ],
+)
+def test_paper_models_have_the_authors_parameter_counts(name, count):
+    variables = size_of(PAPER_MODELS[name], InputSpec("segments"))
+    assert parameter_count(variables["params"]) == count
+    assert parameter_bytes(variables["params"]) == 4 * count
+    assert ("batch_stats" in variables) == name.startswith("resnet")
+
+
+@pytest.mark.parametrize("name", MEANT_MODELS)
+def test_meant_models_are_about_as_large(name):
+    count = parameter_count(size_of(MEANT_MODELS[name], InputSpec("segments"))["params"])
+    low, high = (5.2e6, 5.7e6) if name.endswith("teacher") else (9_500, 10_500)
+    assert low <= count <= high
+
+
+def test_default_model_counts_by_hand():
+    spec = InputSpec.of(FeatureConfig())
+    tables = spec.delta_vocabulary * 2 + spec.pc_tokens * 1 + 64 * 2
+    layers = (10 * (2 + 1) + 2 + 1) * 4 + (4 + 1) * 256
+    assert parameter_count(size_of(ModelConfig(), spec)["params"]) == tables + layers
+    # A cluster as an input costs one vector of the first hidden layer each.
+    clustered = size_of(ModelConfig(), InputSpec.of(FeatureConfig(), clusters=3))
+    assert parameter_count(clustered["params"]) == tables + layers + 3 * 4
+
+
+@every_family
+@both_encodings
+def test_every_parameter_gets_a_finite_gradient(family, encoding):
+    model, variables, inputs, _ = network(family, encoding)
+    targets = jax.random.normal(jax.random.key(1), (16, 24))
+
+    def loss(params):
+        logits, _ = model.apply(
+            {**variables, "params": params}, inputs, train=True, mutable=["batch_stats"]
+        )
+        return jnp.mean((logits - targets) ** 2)
+
+    gradients = jax.jit(jax.grad(loss))(variables["params"])
+    for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        gradient = np.asarray(gradient)
+        assert np.isfinite(gradient).all(), name
+        if family == "lstm_flat" and name.endswith("recurrent"):
+            assert (gradient == 0).all(), name  # one time step from a zero state
+        elif not name.endswith("key/bias"):  # softmax does not see a shift of all keys
+            assert (gradient != 0).any(), name
+
+
+@every_family
+@both_encodings
+def test_stacked_models_equal_separate_ones(family, encoding):
+    _, stacked, inputs, apply = networks(family, encoding)
+    together = jax.jit(jax.vmap(apply, in_axes=(0, None)))(stacked, inputs)
+    assert together.shape == (2, 16, 24) and together.dtype == jnp.float32
+    assert not np.allclose(together[0], together[1])
+    for i in range(2):
+        alone = apply(jax.tree.map(lambda leaf, i=i: leaf[i], stacked), inputs)
+        np.testing.assert_allclose(together[i], alone, rtol=1e-4, atol=1e-5)
+
+
+@both_encodings
+def test_jit_equals_eager(encoding):
+    model, variables, inputs, apply = network("token_mlp", encoding)
+    eager = model.apply(variables, inputs, train=False)
+    np.testing.assert_allclose(apply(variables, inputs), eager, rtol=1e-5, atol=1e-6)
+
+
+@every_family
+@both_encodings
+def test_the_cluster_is_an_input(family, encoding):
+    _, variables, inputs, apply = network(family, encoding)
+
+    def logits(cluster):
+        return np.asarray(apply(variables, inputs | {"cluster": jnp.asarray(cluster, jnp.uint8)}))
+
+    zero, one, mixed = logits([0] * 16), logits([1] * 16), logits([0, 1] * 8)
+    assert (np.abs(zero - one).max(axis=1) > 1e-4).all()
+    np.testing.assert_allclose(mixed[::2], zero[::2], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mixed[1::2], one[1::2], rtol=1e-5, atol=1e-6)
+
+
+@every_family
+def test_rows_do_not_see_each_other_in_evaluation(family):
+    _, variables, inputs, apply = network(family, "tokens")
+    other = random_inputs(SPECS["tokens"], 16, seed=1)
+    mixed = {name: inputs[name].at[8:].set(other[name][8:]) for name in inputs}
+    whole, half = np.asarray(apply(variables, inputs)), np.asarray(apply(variables, mixed))
+    np.testing.assert_allclose(whole[:8], half[:8], rtol=1e-5, atol=1e-6)
+    assert (np.abs(whole[8:] - half[8:]).max(axis=1) > 1e-4).all()
+
+
+def test_segments_reach_the_model_divided_by_64():
+    spec = InputSpec("segments", look_back=3, label_bits=8)
+    model = build_model(ModelConfig(width=4), spec)
+    inputs = random_inputs(spec, 5)
+    params = model.init(jax.random.key(0), inputs, train=False)["params"]
+    x = np.asarray(inputs["segments"]).reshape(5, 30) / np.float32(64)
+    hidden = np.maximum(x @ np.asarray(params["hidden_0"]["kernel"]), 0)  # biases start at zero
+    expected = hidden @ np.asarray(params["output"]["kernel"])
+    logits = model.apply({"params": params}, inputs, train=False)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda inputs: {k: v for k, v in inputs.items() if k != "cluster"},
+        lambda inputs: inputs | {"delta": inputs["delta"][:, 1:]},
+        lambda inputs: inputs | {"pc": inputs["pc"].astype(jnp.int32)},
+        lambda inputs: inputs | {"offset": inputs["offset"][1:]},
+        lambda inputs: inputs | {"segments": inputs["delta"]},
+    ],
+)
+def test_inputs_of_another_kind_are_refused(change):
+    spec = SPECS["tokens"]
+    spec.check(random_inputs(spec, 4))
+    with pytest.raises(ValueError, match="FeatureConfig that the model was built for"):
+        spec.check(change(random_inputs(spec, 4)))
+
+
+def test_a_token_outside_of_its_vocabulary_is_not_a_number():
+    _, variables, inputs, apply = network("token_mlp", "tokens")
+    beyond = inputs | {"delta": inputs["delta"].at[3, 2].set(11)}
+    finite = np.isfinite(apply(variables, beyond)).all(axis=1)
+    np.testing.assert_array_equal(finite, np.arange(16) != 3)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"encoding": "bytes"}, {"look_back": 0}, {"pc_tokens": 257}, {"clusters": -1}],
+)
+def test_input_specs_that_cannot_be(bad):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} = .*expected"):
+        InputSpec(**bad)
+
+
+def test_heads_share_the_width():
+    with pytest.raises(ConfigError, match="heads = 3: expected a divisor of the width 8"):
+        ModelConfig("transformer", width=8, heads=3)
