@@ -1,8 +1,11 @@
 """How every experiment starts and ends: 0 when all was done, 2 and a line for a user's mistake."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+import jax
 from absl import app, flags
 
 from packd_jax.checkpoints import CheckpointError
@@ -16,6 +19,10 @@ def run(main: Callable[[Sequence[str]], object]) -> None:
 
 
 def _call(main: Callable[[Sequence[str]], object], argv: Sequence[str]) -> int:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        # A second run of a study compiles nothing: compiling is half of a short one.
+        cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "packd_jax"
+        jax.config.update("jax_compilation_cache_dir", str(cache))
     try:
         main(argv)
     except (ConfigError, TraceError, CheckpointError) as error:

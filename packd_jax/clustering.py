@@ -59,7 +59,8 @@ def fit_clusters(windows: np.ndarray, config: ClusterConfig, scaled: bool = True
         raise ValueError(f"windows {windows.shape}: expected [N, E] with N >= k = {config.k}")
     scale = windows.std(axis=0) if scaled else np.ones(windows.shape[1])
     mean = windows.mean(axis=0) if scaled else np.zeros(windows.shape[1])
-    scale = np.where(scale > 0, scale, 1.0)
+    # Rounding may leave the deviation of a constant column a little above zero.
+    scale = np.where(windows.min(axis=0) < windows.max(axis=0), scale, 1.0)
     points = ((windows - mean) / scale).astype(np.float32)
     algorithm = MiniBatchKMeans if len(points) > config.minibatch_rows else KMeans
     with warnings.catch_warnings():

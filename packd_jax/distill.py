@@ -68,6 +68,8 @@ def _write(
     if partial.exists() and marker.exists():
         done = json.loads(marker.read_text())["rows"]
         target = np.lib.format.open_memmap(partial, mode="r+")
+    else:
+        marker.unlink(missing_ok=True)  # of a file that was finished and then removed
     while done < total:
         rows = slice(done, min(done + CHUNK, total))
         part = {name: values[rows] for name, values in inputs.items()}

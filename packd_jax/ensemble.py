@@ -17,9 +17,17 @@ BATCH = 1024  # rows that evaluation hands to the device at once
 
 def init(model: Any, seeds: np.ndarray, sample: Mapping[str, Array]) -> dict[str, Tree]:
     """Stacked variables {"params", "batch_stats"}, one network per seed (i32[K])."""
-    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    variables = jax.vmap(lambda key: model.init(key, sample, train=False))(keys)
-    return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+    return _make_init(model)(jnp.asarray(seeds), sample)
+
+
+@functools.lru_cache(maxsize=64)
+def _make_init(model: Any) -> Callable[..., dict[str, Tree]]:
+    # One compilation: op by op, every shape of every layer would be one.
+    def init_one(seed: Array, sample: Mapping[str, Array]) -> dict[str, Tree]:
+        variables = model.init(jax.random.key(seed), sample, train=False)
+        return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
+
+    return jax.jit(jax.vmap(init_one, in_axes=(0, None)))
 
 
 def apply_train(
@@ -56,11 +64,14 @@ def predict(
     """Logits of all K networks, batch after batch: (rows, f32[K, rows, D]) on the host."""
     apply = make_apply(model, train_mode)
     total = len(next(iter(inputs.values())))
-    size = min(BATCH, 1 << (total - 1).bit_length())  # few sizes, so few compilations
-    for start in range(0, total, size):
+    # Few sizes, so few compilations; but repeated rows would bias the statistics of a batch.
+    size = min(BATCH, total if train_mode else 1 << (total - 1).bit_length())
+    for start in range(0, total, size or 1):
         rows = slice(start, min(start + size, total))
-        batch = {name: _padded(values[rows], size) for name, values in inputs.items()}
-        yield rows, np.asarray(apply(variables, batch))[:, : rows.stop - rows.start]
+        # One shape for every batch: the last one is filled up with the rows before it.
+        filled = np.arange(rows.stop - size, rows.stop) % total
+        batch = {name: values[filled] for name, values in inputs.items()}
+        yield rows, np.asarray(apply(variables, batch))[:, rows.start - rows.stop :]
 
 
 def route(
@@ -86,10 +97,3 @@ def route(
     if logits is None:
         raise ValueError("no rows to route: expected at least one")
     return logits
-
-
-def _padded(values: np.ndarray, size: int) -> np.ndarray:
-    # One shape for every batch: the last one is filled up with its first row.
-    if len(values) == size:
-        return values
-    return np.concatenate([values, np.repeat(values[:1], size - len(values), axis=0)])

@@ -9,7 +9,8 @@ from jax import Array
 
 def unpack_bits(packed: Array) -> Array:
     """Packed labels `u8[..., D/8]` as `f32[..., D]` zeros and ones, on the device."""
-    bits = (packed[..., None] >> jnp.arange(8, dtype=jnp.uint8)) & jnp.uint8(1)
+    shifts = jnp.arange(8, dtype=jnp.uint8).reshape(*[1] * packed.ndim, 8)
+    bits = (packed[..., None] >> shifts) & jnp.uint8(1)
     return bits.reshape(*packed.shape[:-1], -1).astype(jnp.float32)
 
 
@@ -20,14 +21,20 @@ def _check(name: str, value: Array, logits: Array) -> None:
         raise TypeError(f"{name} are {value.dtype}: expected floats (see unpack_bits)")
 
 
+def _softplus(logits: Array) -> Array:
+    # Selects, not maximum and abs: their gradients at 0 would add up to 0 instead of 1/2.
+    positive = logits >= 0
+    size = jnp.where(positive, logits, -logits)
+    return jnp.where(positive, logits, 0.0) + jnp.log1p(jnp.exp(-size))
+
+
 def cross_entropy(logits: Array, targets: Array) -> Array:
     """Binary cross-entropy of each bit, `f32[D]`: targets are probabilities `f32[D]`.
 
     -t log sigmoid(s) - (1 - t) log sigmoid(-s), written as softplus(s) - t s.
     """
     _check("targets", targets, logits)
-    softplus = jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-    return softplus - targets * logits
+    return _softplus(logits) - targets * logits
 
 
 def soft_loss(logits: Array, soft_targets: Array, temperature: float) -> Array:
@@ -79,13 +86,12 @@ def distillation_objective(
     cross-entropy against the blended target, at the price of training without a teacher.
     """
     if temperature == 1.0:
+        _check("labels", labels, logits)
+        _check("soft_targets", soft_targets, logits)
         soft_alpha = (1 - alpha) * soft_weight
         total = alpha + soft_alpha
         blended = alpha * labels + soft_alpha * soft_targets
-        _check("labels", labels, logits)
-        _check("soft_targets", soft_targets, logits)
-        softplus = jnp.maximum(logits, 0) + jnp.log1p(jnp.exp(-jnp.abs(logits)))
-        return (total * softplus - blended * logits).mean()
+        return (total * _softplus(logits) - blended * logits).mean()
     hard = cross_entropy(logits, labels).mean()
     soft = cross_entropy(logits / temperature, soft_targets).mean()
     return alpha * hard + (1 - alpha) * soft_weight * soft

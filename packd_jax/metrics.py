@@ -68,9 +68,15 @@ def score_histogram(logits: np.ndarray, labels: np.ndarray) -> ScoreHistogram:
 
 
 def constant_histogram(logits: np.ndarray, labels: np.ndarray) -> ScoreHistogram:
-    """Histogram of a predictor that always says `logits` f[D], over labels packed `u8[N, D/8]`."""
+    """Histogram of a predictor that always says `logits` f[D], over labels packed `u8[N, D/8]`.
+
+    Raises FloatingPointError for a NaN, as `score_histogram` does.
+    """
+    if np.isnan(logits).any():
+        raise FloatingPointError("NaN logits")
     positive = np.unpackbits(labels, axis=1, bitorder="little").sum(axis=0, dtype=np.int64)
-    place = np.clip((logits + LIMIT) * BINS_PER_LOGIT, 0, BINS - 1).astype(np.int64)
+    scaled = (logits.astype(np.float64) + LIMIT) * BINS_PER_LOGIT  # f32 may round up a bin
+    place = np.clip(scaled, 0, BINS - 1).astype(np.int64)
     histogram = ScoreHistogram(np.zeros(BINS, np.int64), np.zeros(BINS, np.int64))
     np.add.at(histogram.positive, place, positive)
     np.add.at(histogram.negative, place, len(labels) - positive)
@@ -92,13 +98,19 @@ def _count(logits, labels, negative, positive):
     return True
 
 
+def _predicted(histogram: ScoreHistogram) -> tuple[np.ndarray, np.ndarray]:
+    """True and false positives `i64[..., BINS]` when all bins from a bin on are predicted."""
+    true = np.cumsum(histogram.positive[..., ::-1], axis=-1)[..., ::-1]
+    false = np.cumsum(histogram.negative[..., ::-1], axis=-1)[..., ::-1]
+    return true, false
+
+
 def precision_recall(histogram: ScoreHistogram) -> tuple[np.ndarray, np.ndarray]:
     """Precision and recall `f64[..., BINS]` when all bins from a bin on are predicted.
 
     Nothing predicted counts as precision 0, as no positives count as recall 0.
     """
-    true = np.cumsum(histogram.positive[..., ::-1], axis=-1)[..., ::-1]
-    false = np.cumsum(histogram.negative[..., ::-1], axis=-1)[..., ::-1]
+    true, false = _predicted(histogram)
     precision = true / np.maximum(true + false, 1)
     recall = true / np.maximum(true[..., :1], 1)
     return precision, recall
@@ -106,9 +118,9 @@ def precision_recall(histogram: ScoreHistogram) -> tuple[np.ndarray, np.ndarray]
 
 def f1_curve(histogram: ScoreHistogram) -> np.ndarray:
     """Micro-F1 at every threshold, `f64[..., BINS]`."""
-    precision, recall = precision_recall(histogram)
-    total = precision + recall
-    return np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    true, false = _predicted(histogram)
+    # One division of whole numbers: thresholds of equal F1 compare equal.
+    return 2 * true / np.maximum(true + false + true[..., :1], 1)
 
 
 def best_threshold(histogram: ScoreHistogram) -> int:

@@ -74,20 +74,21 @@ def prepare(
     """Clusters the windows and trains every teacher set that an arm may learn from."""
     wanted = [c for arm in config.arms for c in candidates(arm, config)]
     clusters: dict[ClusterKey, Clusters] = {}
-    for key in dict.fromkeys(c.clusters for c in wanted if c.clusters):
-        clusters[key] = fit_clusters(splits, key, config, entry.features.look_back)
-        fitted = clusters[key].fitted
+    for asked in dict.fromkeys(c.clusters for c in wanted if c.clusters):
+        clusters[asked] = fit_clusters(splits, asked, config, entry.features.look_back)
+        fitted = clusters[asked].fitted
         log.say(
-            f"clusters {key}: training windows {fitted.counts.tolist()}"
+            f"clusters {asked}: training windows {fitted.counts.tolist()}"
             + (f"; {fitted.merged} too small, merged" if fitted.merged else "")
         )
-    keys: dict[TeacherKey, None] = {}
+    sets: dict[TeacherKey, None] = {}
     for seed in range(min(config.teacher_seeds, len(config.seeds))):
-        keys |= dict.fromkeys(key for c in wanted if (key := c.teacher_key(seed)))
+        keys = [c.teacher_key(seed) for c in wanted]
+        sets |= dict.fromkeys(key for key in keys if key is not None)
     teachers: dict[TeacherKey, Teachers] = {}
-    for key in keys:
-        own = clusters[key.clusters] if key.clusters else None
-        teachers[key] = train_teachers(key, splits, own, entry, config, workdir, log)
+    for teacher in sets:
+        own = clusters[teacher.clusters] if teacher.clusters else None
+        teachers[teacher] = train_teachers(teacher, splits, own, entry, config, workdir, log)
     return Material(entry, config, splits, clusters, teachers)
 
 

@@ -38,7 +38,7 @@ ARM_STYLES: Mapping[str, ArmStyle] = {
 }
 _ENTRY_MARKERS = "osD^vPX*"
 _WIDTH_IN = 5.0  # of every figure: 9 pt text is then still legible on a phone
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # names of entries are the user's and may hold a dollar
     "font.size": 9,
@@ -63,16 +63,25 @@ def svg(alt: str, draw: Callable[..., None], *data: Any, height_in: float = 3.2)
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the report
         matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": alt})
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
-        draw(figure.add_subplot(), *data)
+        axes = figure.add_subplot()
+        draw(axes, *data)
+        handles, labels = axes.get_legend_handles_labels()
+        if handles:
+            figure.legend(handles, labels, loc="outside lower center", ncols=3)
         text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        unmarked = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=unmarked)
     element = text.getvalue()
     element = element[element.index("<svg") :].strip()
-    element = re.sub(r"\s*<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     # Inside a page a <style> would reach all of it, and group ids would repeat in every figure.
     element = re.sub(r"\s*<defs>\s*<style.*?</style>\s*</defs>", "", element, flags=re.DOTALL)
     element = re.sub(r'<g id="[^"]*"', "<g", element)
     return element.replace("<svg ", f'<svg role="img" aria-label="{escape(alt)}" ', 1)
+
+
+def excludes_zero(difference: Mapping[str, Any]) -> bool:
+    """Whether the interval of a paired difference lies on one side of zero; one seed has none."""
+    return abs(_nan(difference["difference"])) > _nan(difference["half_width"])
 
 
 def forest(axes: Axes, differences: Sequence[Mapping[str, Any]], reach: float) -> None:
@@ -85,7 +94,7 @@ def forest(axes: Axes, differences: Sequence[Mapping[str, Any]], reach: float) -
             xerr=_nan(d["half_width"]),
             fmt="o",
             color=colour,
-            markerfacecolor=colour if summary.excludes_zero(d) else "white",
+            markerfacecolor=colour if excludes_zero(d) else "white",
             markersize=6,
             capsize=3,
         )
@@ -101,22 +110,22 @@ def forest(axes: Axes, differences: Sequence[Mapping[str, Any]], reach: float) -
 def f1_against_size(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     """Means (large) and seeds (small) of test F1 over bytes, and the best mean at most so large.
 
-    Arms of one size stand side by side around it: the marks would hide each other.
+    An entry's arms of about one size stand side by side: the marks would hide each other.
     """
     means = summary.by_arm(rows, "f1")
     sizes = {(r["entry"], r["arm"]): r["bytes"] for r in rows}
     entries, arms = _distinct(rows, "entry"), _distinct(rows, "arm")
     decades = np.log10(max(sizes.values()) / min(sizes.values()))
-    step = 0.012 * max(decades, 0.5)
+    step = 0.018 * max(decades, 0.5)
     axes.set_xscale("log")
     for (entry, arm), (mean, _) in means.items():
-        twins = [a for a in arms if sizes.get((entry, a)) == sizes[entry, arm]]
-        shift = step * (twins.index(arm) - (len(twins) - 1) / 2)
-        x = sizes[entry, arm] * 10**shift
-        style = dict(marker=_marker(entries, entry), color=ARM_STYLES[arm].colour, linestyle="")
+        size = sizes[entry, arm]
+        near = [a for e, a in sizes if e == entry and abs(np.log10(sizes[e, a] / size)) < step]
+        x = size * 10 ** (step * (near.index(arm) - (len(near) - 1) / 2))
+        marker, colour = _marker(entries, entry), ARM_STYLES[arm].colour
         seeds = [_nan(r["f1"]) for r in rows if (r["entry"], r["arm"]) == (entry, arm)]
-        axes.plot([x] * len(seeds), seeds, **style, markersize=3, alpha=0.6)
-        axes.plot([x], [mean], **style, markersize=7.5, markeredgecolor="white")
+        axes.plot([x] * len(seeds), seeds, marker, color=colour, ms=3, alpha=0.6)
+        axes.plot([x], [mean], marker, color=colour, ms=6.5, mec="white")
     ordered = sorted((sizes[key], mean) for key, (mean, _) in means.items() if mean == mean)
     if ordered:
         x, f1 = zip(*ordered)
@@ -135,7 +144,6 @@ def f1_against_size(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
     for entry in entries if len(entries) > 1 else ():
         axes.plot([], [], _marker(entries, entry), color="white", mec="#333333", ms=6, label=entry)
     axes.plot([], [], color="#333333", linewidth=0.8, label="best mean so far")
-    _legend(axes)
 
 
 def f1_by_cluster(axes: Axes, clustering: Mapping[str, Any]) -> None:
@@ -154,7 +162,6 @@ def f1_by_cluster(axes: Axes, clustering: Mapping[str, Any]) -> None:
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.set_xlabel("test F1")
-    _legend(axes)
 
 
 def training_curves(
@@ -173,7 +180,6 @@ def training_curves(
         axes.plot(sorted(by_step), means, style.dashes, marker="o", color=style.colour, label=arm)
     axes.set_xlabel("training steps")
     axes.set_ylabel(ylabel)
-    _legend(axes)
 
 
 def threshold_curve(axes: Axes, curve: Mapping[str, Any], chosen: float | None) -> None:
@@ -206,13 +212,6 @@ def delta_histogram(axes: Axes, frequency: Sequence[float | None]) -> None:
     axes.set_ylim(bottom=0)
     axes.set_xlabel("delta, blocks")
     axes.set_ylabel("share of training rows")
-
-
-def _legend(axes: Axes) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        figure = axes.get_figure(root=True)
-        figure.legend(handles, labels, loc="outside lower center", ncols=3)
 
 
 def _marker(entries: Sequence[str], entry: str) -> str:

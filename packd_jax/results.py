@@ -206,22 +206,17 @@ def _f1_by_cluster(
     students: Sequence[Student], material: Material, ids: np.ndarray
 ) -> dict[str, list[float]]:
     """Test F1 in each cluster at the students' own thresholds, mean over seeds, by arm."""
+    count = int(ids.max()) + 1
+    stacks: dict[int, list[ScoreHistogram]] = {}
     scores: dict[str, list[list[float]]] = {}
-    for cluster in range(int(ids.max()) + 1):
-        rows, histograms = np.flatnonzero(ids == cluster), {}
-        for student in students:
-            stack = student.stack
-            if id(stack) not in histograms and len(rows):
-                examples = material.examples("test", student.cluster_input).take(rows)
-                histograms[id(stack)] = train.evaluate(student.model, stack.variables, examples)
-            by_cluster = scores.setdefault(student.candidate.arm, [])
-            while len(by_cluster) <= cluster:
-                by_cluster.append([])
-            if len(rows):
-                histogram = histograms[id(stack)].run(student.run)
-                threshold = int(stack.threshold_bin[student.run])
-                by_cluster[cluster].append(metrics.score_at(histogram, threshold).f1)
-    return {
-        arm: [float(np.mean(f1)) if f1 else float("nan") for f1 in by_cluster]
-        for arm, by_cluster in scores.items()
-    }
+    for student in students:
+        stack = student.stack
+        if id(stack) not in stacks:
+            examples = material.examples("test", student.cluster_input)
+            stacks[id(stack)] = train.evaluate_groups(
+                student.model, stack.variables, examples, ids, count
+            )
+        threshold = int(stack.threshold_bin[student.run])
+        own = [metrics.score_at(h.run(student.run), threshold).f1 for h in stacks[id(stack)]]
+        scores.setdefault(student.candidate.arm, []).append(own)
+    return {arm: np.mean(f1, axis=0).tolist() for arm, f1 in scores.items()}

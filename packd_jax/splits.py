@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,29 +62,34 @@ def load_sources(
     return [Source(path, _sha256(path), read_trace(path)) for path in paths]
 
 
-def encode_splits(sources: list[Source], config: TraceConfig, features: FeatureConfig) -> Splits:
-    """Encodes all splits; the PC vocabulary is learnt on training rows.
+def encode_splits(
+    sources: Sequence[Source],
+    config: TraceConfig,
+    features: FeatureConfig,
+    pc_vocabulary: np.ndarray | None = None,
+) -> Splits:
+    """Encodes all splits; the PC vocabulary is learnt on training rows unless it is given.
 
     Raises ConfigError when a split holds no example, naming what the trace does hold.
     """
-    windows = {
-        name: [window_rows(s.trace, *getattr(config, name), config.unit) for s in sources]
-        for name in SPLITS
-    }
+    windows: dict[str, list[slice]] = {}
+    for name in SPLITS:
+        start, stop = getattr(config, name)
+        windows[name] = [window_rows(s.trace, start, stop, config.unit) for s in sources]
     for name, parts in windows.items():
         for source, part in zip(sources, parts):
             rows = example_rows(part, features)
             if rows.stop <= rows.start:
                 raise ConfigError(_no_rows(name, source, config, features, part))
-    vocabulary = np.zeros(0, np.uint64)
-    if features.encoding == "tokens":
+    vocabulary = np.zeros(0, np.uint64) if pc_vocabulary is None else pc_vocabulary
+    if features.encoding == "tokens" and pc_vocabulary is None:
         pcs = [s.trace.pc[part] for s, part in zip(sources, windows["train"])]
         vocabulary = learn_pc_vocabulary(pcs, features.pc_vocabulary)
     splits = {}
     for name, parts in windows.items():
         encoded = [encode(s.trace, part, features, vocabulary) for s, part in zip(sources, parts)]
-        rows = tuple((s.trace, e.trace_row) for s, e in zip(sources, encoded))
-        splits[name] = Split(concatenate(encoded), rows)
+        origins = tuple((s.trace, e.trace_row) for s, e in zip(sources, encoded))
+        splits[name] = Split(concatenate(encoded), origins)
         if splits[name].examples.rows == 0:
             raise ConfigError(
                 f"config.trace.{name}: every row has an empty label and"

@@ -87,7 +87,7 @@ def table(rows: Sequence[Mapping[str, Any]]) -> str:
     for key in numbers["f1"]:
         some = next(r for r in rows if (r["entry"], r["arm"]) == key)
         f1, half = numbers["f1"][key]
-        spread = "        " if np.isnan(half) else f" ± {half:.4f}"
+        spread = " " * 9 if np.isnan(half) else f" ± {half:.4f}"
         lines.append(
             f"{key[0]:<18} {key[1]:<17} {some['params']:>8,} {some['bytes']:>9,} {f1:.4f}{spread} "
             + " ".join(f"{numbers[c][key].mean:>7.4f}" for c in columns[1:])

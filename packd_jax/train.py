@@ -100,9 +100,13 @@ def rate_factor(step: Array, total: Array, warmup: Array, schedule: str) -> Arra
 def init_state(model: Any, seeds: np.ndarray, sample: dict[str, Array]) -> TrainState:
     """Fresh stacked state for `seeds` i32[R]; `sample` is any batch of inputs."""
     variables = ensemble.init(model, seeds, sample)
-    opt_state = jax.vmap(optax.scale_by_adam().init)(variables["params"])
+    opt_state = _init_moments(variables["params"])
     step = jnp.zeros(len(seeds), jnp.int32)
     return TrainState(step, variables["params"], variables["batch_stats"], opt_state)
+
+
+_init_moments = jax.jit(jax.vmap(optax.scale_by_adam().init))
+_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
 
 
 def make_train_step(
@@ -113,7 +117,7 @@ def make_train_step(
     def objective(params: Tree, batch_stats: Tree, batch: Batch) -> tuple[Array, Tree]:
         logits, new_stats = ensemble.apply_train(model, params, batch_stats, batch.inputs)
         labels = losses.unpack_bits(batch.labels)
-        if batch.soft is None:
+        if batch.soft is None or batch.alpha is None:
             loss = losses.cross_entropy(logits, labels).mean()
         else:
             loss = jax.vmap(losses.distillation_objective, in_axes=(0, 0, 0, 0, None, None))(
@@ -175,8 +179,8 @@ def make_advance(
         return jax.jit(advance, donate_argnums=0)
     jitted = jax.jit(one, donate_argnums=0)
 
-    def advance_by_calls(state, *args):
-        *args, count = args
+    def advance_by_calls(state, *operands):
+        *args, count = operands
         loss = 0.0
         for i in range(int(count)):
             state, more = jitted(state, *args, jnp.int32(i))
@@ -224,7 +228,7 @@ def fit(
     sample = {name: jnp.asarray(values[:1]) for name, values in train.inputs.items()}
     state = init_state(model, runs.seed, sample)
     # A copy: the state's buffers are donated to the first step.
-    best = jax.tree.map(jnp.copy, {"params": state.params, "batch_stats": state.batch_stats})
+    best = _copy({"params": state.params, "batch_stats": state.batch_stats})
     info = Info([], [], [], [], [], [])
     if directory is not None:
         found = restore_latest(directory, {"state": state, "best": best})
@@ -244,16 +248,17 @@ def fit(
     total, warmup = jnp.float32(config.steps), jnp.float32(config.warmup_steps)
     stops = np.unique(np.linspace(0, config.steps, config.evaluations + 1).round().astype(int))
     for stop in stops[stops > step]:
-        started, loss, since = time.perf_counter(), 0.0, step
+        started, since = time.perf_counter(), step
+        loss = np.zeros(len(runs.seed))
         while step < stop:
             count = min(CHUNK, int(stop) - step)
             rows = np.stack([order.steps(step, CHUNK, config.batch_size) for order in orders])
             soft_rows, near = rows, held
             if targets is not None and targets.on_disk:
                 near, soft_rows = _gather(targets, rows)
-            rows, soft_rows = jnp.asarray(rows), jnp.asarray(soft_rows)
+            drawn = jnp.asarray(rows), jnp.asarray(soft_rows)
             state, more = advance(
-                state, device_runs, data, near, rows, soft_rows, total, warmup, jnp.int32(count)
+                state, device_runs, data, near, *drawn, total, warmup, jnp.int32(count)
             )
             step, loss = step + count, loss + np.asarray(more, np.float64)
             if progress is not None:
@@ -266,9 +271,8 @@ def fit(
         f1 = [metrics.score_at(h, b).f1 for h, b in zip(curves, bins)]
         better = _improves(info, f1, config.patience)
         best = _select(jnp.asarray(better), now, best)
-        loss_mean = (loss / (step - since)).tolist()
-        for column, value in zip(info, (step, loss_mean, f1, bins, better.tolist(), seconds)):
-            column.append(value)
+        seen = (step, (loss / (step - since)).tolist(), f1, bins, better.tolist(), seconds)
+        info = Info._make([*column, value] for column, value in zip(info, seen))
         if directory is not None:
             save_latest(directory, step, {"state": state, "best": best}, {"info": info._asdict()})
     return _result(best, info)
@@ -293,6 +297,19 @@ def evaluate(
         alone = evaluate(model, one, examples.take(rows[run]), None, train_mode)
         histogram.negative[run], histogram.positive[run] = alone.negative[0], alone.positive[0]
     return histogram
+
+
+def evaluate_groups(
+    model: Any, variables: Tree, examples: Examples, group: np.ndarray, count: int
+) -> list[metrics.ScoreHistogram]:
+    """As `evaluate`, one histogram for the rows of each of `count` groups (`group` u8[N])."""
+    histograms = [metrics.empty_histogram(len(jax.tree.leaves(variables)[0]))] * count
+    for part, logits in ensemble.predict(model, variables, examples.inputs):
+        labels, own = examples.labels[part], group[part]
+        for g in np.unique(own):
+            more = metrics.score_histogram(logits[:, own == g], labels[own == g])
+            histograms[g] = histograms[g] + more
+    return histograms
 
 
 def _gather(targets: Targets, rows: np.ndarray) -> tuple[Targets, np.ndarray]:

@@ -92,6 +92,17 @@ def test_missing_keys_keep_their_defaults():
     assert config == Config(trace=TraceConfig(workload=WorkloadConfig(scale=9)))
 
 
+def test_missing_keys_of_a_group_keep_the_defaults_of_where_it_is():
+    values = {
+        "trace": {"workload": {"cache": {"l2": {"latency_cycles": 9}}}},
+        "entries": {"x": {"teacher": {"depth": 2}, "teacher_train": {"steps": 50}}},
+    }
+    config, usual = from_config_dict(Config, values), EntryConfig()
+    assert config.trace.workload.cache.l2 == CacheLevelConfig(512 * 1024, 8, 9)
+    assert config.entries["x"].teacher == dataclasses.replace(usual.teacher, depth=2)
+    assert config.entries["x"].teacher_train == dataclasses.replace(usual.teacher_train, steps=50)
+
+
 def test_whole_numbers_pass_between_int_and_float():
     config = from_config_dict(TrainConfig, {"steps": 100.0, "learning_rate": 1})
     assert (config.steps, type(config.steps)) == (100, int)
@@ -187,11 +198,14 @@ def test_a_wrong_type_is_refused_where_it_is(values, message):
         ),
         (
             {"entries": {"x": {"student_train": {"steps": 3}}}},
-            r"^config\.entries\.x\.student_train\.evaluations = 10: expected at most steps = 3$",
+            r"^config\.entries\.x\.student_train\.evaluations = 6: expected at most steps = 3$",
         ),
         ({"clusters": {"k": 0}}, r"^config\.clusters\.k = 0: expected 1 to 16$"),
         ({"distill": {"cluster_ks": [3, 99]}}, r"^config\.distill\.cluster_ks = .*99.*1 to 16"),
-        ({"distill": {"cluster_features": ["d", "z"]}}, r"^config\.distill\.cluster_features = .*z"),
+        (
+            {"distill": {"cluster_features": ["d", "z"]}},
+            r"^config\.distill\.cluster_features = .*z",
+        ),
         ({"distill": {"alphas": [[0.5], [1.5]]}}, r"^config\.distill\.alphas = .*in \[0, 1\]$"),
         ({"distill": {"alphas": [[]]}}, r"^config\.distill\.alphas"),
         ({"distill": {"temperatures": [0]}}, r"^config\.distill\.temperatures = .*above 0$"),

@@ -46,20 +46,41 @@ def random_inputs(spec, rows, seed=0):
     }
 
 
+def random_variables(model, spec, seed=0):
+    """Values for every variable, biases too; drawn here, for `init` takes long to compile."""
+    rng = np.random.default_rng(seed)
+    shapes = jax.eval_shape(
+        lambda key: model.init(key, spec.zeros(), train=False), jax.random.key(0)
+    )
+    params = jax.tree.map(
+        lambda leaf: jnp.float32(rng.normal(0, 0.5, leaf.shape)), shapes["params"]
+    )
+    stats = jax.tree.map(
+        lambda leaf: jnp.float32(rng.gamma(2, 1, leaf.shape)), shapes.get("batch_stats", {})
+    )
+    return {"params": params, "batch_stats": stats} if stats else {"params": params}
+
+
 @functools.cache
-def networks(family, encoding):
-    """The model, the variables of two stacked initialisations, inputs, and its jitted apply."""
+def network(family, encoding):
+    """A model, its variables, inputs, and jitted `(variables, inputs) -> logits, gradients`.
+
+    One compiled function serves every test: compilation is most of what they cost.
+    """
     spec = SPECS[encoding]
     model = build_model(SMALL[family], spec)
-    init = jax.jit(jax.vmap(lambda key: model.init(key, spec.zeros(), train=False)))
-    apply = jax.jit(lambda variables, inputs: model.apply(variables, inputs, train=False))
-    return model, init(jax.random.split(jax.random.key(0), 2)), random_inputs(spec, 16), apply
+    targets = jax.random.normal(jax.random.key(1), (16, 24))
 
+    def loss(params, variables, inputs):
+        logits = model.apply({**variables, "params": params}, inputs, train=False)
+        return jnp.mean((logits - targets) ** 2), logits
 
-def network(family, encoding):
-    """The same with the variables of the first initialisation alone."""
-    model, stacked, inputs, apply = networks(family, encoding)
-    return model, jax.tree.map(lambda leaf: leaf[0], stacked), inputs, apply
+    @jax.jit
+    def run(variables, inputs):
+        gradients, logits = jax.grad(loss, has_aux=True)(variables["params"], variables, inputs)
+        return logits, gradients
+
+    return model, random_variables(model, spec), random_inputs(spec, 16), run
 
 
 def size_of(config, spec):
@@ -106,16 +127,9 @@ def test_default_model_counts_by_hand():
 @every_family
 @both_encodings
 def test_every_parameter_gets_a_finite_gradient(family, encoding):
-    model, variables, inputs, _ = network(family, encoding)
-    targets = jax.random.normal(jax.random.key(1), (16, 24))
-
-    def loss(params):
-        logits, _ = model.apply(
-            {**variables, "params": params}, inputs, train=True, mutable=["batch_stats"]
-        )
-        return jnp.mean((logits - targets) ** 2)
-
-    gradients = jax.jit(jax.grad(loss))(variables["params"])
+    _, variables, inputs, run = network(family, encoding)
+    logits, gradients = run(variables, inputs)
+    assert logits.shape == (16, 24) and logits.dtype == jnp.float32
     for path, gradient in jax.tree_util.tree_leaves_with_path(gradients):
         name = jax.tree_util.keystr(path, simple=True, separator="/")
         gradient = np.asarray(gradient)
@@ -127,31 +141,40 @@ def test_every_parameter_gets_a_finite_gradient(family, encoding):
 
 
 @every_family
-@both_encodings
-def test_stacked_models_equal_separate_ones(family, encoding):
-    _, stacked, inputs, apply = networks(family, encoding)
-    together = jax.jit(jax.vmap(apply, in_axes=(0, None)))(stacked, inputs)
-    assert together.shape == (2, 16, 24) and together.dtype == jnp.float32
-    assert not np.allclose(together[0], together[1])
-    for i in range(2):
-        alone = apply(jax.tree.map(lambda leaf, i=i: leaf[i], stacked), inputs)
-        np.testing.assert_allclose(together[i], alone, rtol=1e-4, atol=1e-5)
+def test_stacked_models_in_training_equal_separate_ones(family):
+    model, variables, inputs, _ = network(family, "tokens")
+    other = random_variables(model, SPECS["tokens"], seed=1)
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), variables, other)
+
+    def step(variables):
+        return model.apply(variables, inputs, train=True, mutable=["batch_stats"])
+
+    together = jax.jit(jax.vmap(step))(stacked)
+    assert not np.allclose(together[0][0], together[0][1])
+    alone = jax.jit(step)
+    for i, separate in enumerate((variables, other)):
+        jax.tree.map(
+            lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-5),
+            together,
+            alone(separate),
+        )
 
 
 @both_encodings
 def test_jit_equals_eager(encoding):
-    model, variables, inputs, apply = network("token_mlp", encoding)
+    model, variables, inputs, run = network("token_mlp", encoding)
     eager = model.apply(variables, inputs, train=False)
-    np.testing.assert_allclose(apply(variables, inputs), eager, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(run(variables, inputs)[0], eager, rtol=1e-5, atol=1e-6)
 
 
 @every_family
 @both_encodings
 def test_the_cluster_is_an_input(family, encoding):
-    _, variables, inputs, apply = network(family, encoding)
+    _, variables, inputs, run = network(family, encoding)
 
     def logits(cluster):
-        return np.asarray(apply(variables, inputs | {"cluster": jnp.asarray(cluster, jnp.uint8)}))
+        clusters = jnp.asarray(cluster, jnp.uint8)
+        return np.asarray(run(variables, inputs | {"cluster": clusters})[0])
 
     zero, one, mixed = logits([0] * 16), logits([1] * 16), logits([0, 1] * 8)
     assert (np.abs(zero - one).max(axis=1) > 1e-4).all()
@@ -161,23 +184,38 @@ def test_the_cluster_is_an_input(family, encoding):
 
 @every_family
 def test_rows_do_not_see_each_other_in_evaluation(family):
-    _, variables, inputs, apply = network(family, "tokens")
+    _, variables, inputs, run = network(family, "tokens")
     other = random_inputs(SPECS["tokens"], 16, seed=1)
     mixed = {name: inputs[name].at[8:].set(other[name][8:]) for name in inputs}
-    whole, half = np.asarray(apply(variables, inputs)), np.asarray(apply(variables, mixed))
+    whole, half = np.asarray(run(variables, inputs)[0]), np.asarray(run(variables, mixed)[0])
     np.testing.assert_allclose(whole[:8], half[:8], rtol=1e-5, atol=1e-6)
     assert (np.abs(whole[8:] - half[8:]).max(axis=1) > 1e-4).all()
+
+
+def test_initialisation_stacks():
+    spec = SPECS["tokens"]
+    model = build_model(SMALL["resnet"], spec)
+    init = jax.jit(jax.vmap(lambda key: model.init(key, spec.zeros(), train=False)))
+    variables = init(jax.random.split(jax.random.key(0), 2))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        assert leaf.dtype == jnp.float32, name
+        if name.endswith(("kernel", "embedding")):
+            assert (leaf[0] != leaf[1]).all(), name
+        else:
+            assert (leaf == float(name.endswith(("scale", "var")))).all(), name
 
 
 def test_segments_reach_the_model_divided_by_64():
     spec = InputSpec("segments", look_back=3, label_bits=8)
     model = build_model(ModelConfig(width=4), spec)
     inputs = random_inputs(spec, 5)
-    params = model.init(jax.random.key(0), inputs, train=False)["params"]
+    variables = random_variables(model, spec)
+    hidden, output = (variables["params"][name] for name in ("hidden_0", "output"))
     x = np.asarray(inputs["segments"]).reshape(5, 30) / np.float32(64)
-    hidden = np.maximum(x @ np.asarray(params["hidden_0"]["kernel"]), 0)  # biases start at zero
-    expected = hidden @ np.asarray(params["output"]["kernel"])
-    logits = model.apply({"params": params}, inputs, train=False)
+    x = np.maximum(x @ np.asarray(hidden["kernel"]) + np.asarray(hidden["bias"]), 0)
+    expected = x @ np.asarray(output["kernel"]) + np.asarray(output["bias"])
+    logits = model.apply(variables, inputs, train=False)
     np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -199,9 +237,9 @@ def test_inputs_of_another_kind_are_refused(change):
 
 
 def test_a_token_outside_of_its_vocabulary_is_not_a_number():
-    _, variables, inputs, apply = network("token_mlp", "tokens")
+    _, variables, inputs, run = network("token_mlp", "tokens")
     beyond = inputs | {"delta": inputs["delta"].at[3, 2].set(11)}
-    finite = np.isfinite(apply(variables, beyond)).all(axis=1)
+    finite = np.isfinite(run(variables, beyond)[0]).all(axis=1)
     np.testing.assert_array_equal(finite, np.arange(16) != 3)
 
 

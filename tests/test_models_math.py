@@ -14,17 +14,19 @@ from packd_jax.models.layers import convolve, fan_in_normal, gelu
 SPEC = InputSpec("segments", look_back=4, label_bits=8)
 
 
-def initialised(config, spec=SPEC, rows=6, along_batch=False):
-    """A model, its variables with every bias and scale moved off its start, and inputs."""
-    model = build_model(config, spec, along_batch)
+def network(config, along_batch=False):
+    """A model, variables (drawn here, biases too), and a batch of six windows."""
+    model = build_model(config, SPEC, along_batch)
     rng = np.random.default_rng(0)
-    inputs = {"segments": jnp.asarray(rng.integers(0, 64, (rows, 4, 10), dtype=np.uint8))}
-    variables = jax.jit(lambda key: model.init(key, inputs, train=False))(jax.random.key(0))
-    params = jax.tree.map(
-        lambda leaf: leaf + jnp.asarray(rng.normal(0, 0.1, leaf.shape), jnp.float32),
-        variables["params"],
+    shapes = jax.eval_shape(
+        lambda key: model.init(key, SPEC.zeros(), train=False), jax.random.key(0)
     )
-    return model, variables | {"params": params}, inputs
+    params = jax.tree.map(
+        lambda leaf: jnp.float32(rng.normal(0, 0.5, leaf.shape)), shapes.pop("params")
+    )
+    stats = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
+    inputs = {"segments": jnp.asarray(rng.integers(0, 64, (6, 4, 10), dtype=np.uint8))}
+    return model, {"params": params, **stats}, inputs
 
 
 def evaluate(model, variables, inputs):
@@ -52,7 +54,7 @@ def numpy_lstm(x, layer):
 @pytest.mark.parametrize("case", ["lstm", "lstm_flat", "lstm_flat along the batch"])
 def test_lstm_is_the_lstm_of_the_textbook(case):
     config = ModelConfig(case.split()[0], width=3, depth=2)
-    model, variables, inputs = initialised(config, along_batch=case.endswith("batch"))
+    model, variables, inputs = network(config, along_batch=case.endswith("batch"))
     params = variables["params"]
     windows = np.asarray(inputs["segments"]) / 64.0  # [B, L, 10]
     x = {
@@ -80,7 +82,7 @@ def numpy_layer_norm(x, params):
 
 @pytest.mark.parametrize("family", ["mixer_flat", "mixer"])
 def test_mixer_mixes_tokens_then_channels(family):
-    model, variables, inputs = initialised(ModelConfig(family, width=6, depth=2))
+    model, variables, inputs = network(ModelConfig(family, width=6, depth=2))
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
 
     def dense(x, layer):
@@ -128,13 +130,13 @@ def test_convolve_is_xlas_convolution(size, stride):
 
 
 def test_resnet_reads_batch_statistics_in_training_and_running_ones_in_evaluation():
-    model, variables, inputs = initialised(ModelConfig("resnet", width=3, depth=2))
+    model, variables, inputs = network(ModelConfig("resnet", width=3, depth=2))
     train = jax.jit(lambda v: model.apply(v, inputs, train=True, mutable=["batch_stats"]))
     trained, new = train(variables)
     image = inputs["segments"].astype(jnp.float32)[..., None] / 64
     stem = np.asarray(convolve(image, variables["params"]["stem"]["kernel"]))
     norm = new["batch_stats"]["stem_norm"]
-    np.testing.assert_allclose(norm["mean"], 0.1 * stem.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(norm["mean"], 0.9 + 0.1 * stem.mean((0, 1, 2)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(norm["var"], 0.9 + 0.1 * stem.var((0, 1, 2)), rtol=1e-4)
 
     look = jax.jit(lambda v: model.apply(v, inputs, train=False, mutable=["batch_stats"]))
@@ -162,7 +164,7 @@ def test_bottleneck_halves_the_image_at_three_stages():
 
 
 def test_transformer_reads_the_order_of_accesses():
-    model, variables, inputs = initialised(ModelConfig("transformer", width=8, depth=1, heads=2))
+    model, variables, inputs = network(ModelConfig("transformer", width=8, depth=1, heads=2))
     swapped = {"segments": inputs["segments"][:, jnp.array([1, 0, 2, 3])]}
     ordered = evaluate(model, variables, inputs)
     assert not np.allclose(ordered, evaluate(model, variables, swapped), atol=1e-4)

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from packd_jax.ablation import AUTHORS
 from packd_jax.config import (
+    ARMS,
     Config,
     DistillConfig,
     EntryConfig,
@@ -86,6 +87,7 @@ def smoke() -> Config:
     entries = {
         name: dataclasses.replace(
             entry,
+            student=dataclasses.replace(entry.student, depth=1),
             student_train=dataclasses.replace(entry.student_train, steps=6, evaluations=2),
             teacher=dataclasses.replace(entry.teacher, width=8, depth=1),
             teacher_train=dataclasses.replace(entry.teacher_train, steps=4, evaluations=2),
@@ -102,6 +104,18 @@ def smoke() -> Config:
     )
 
 
+def smoke_tokens() -> Config:
+    """The tokens' half of `smoke` with more steps, for tests that interrupt it."""
+    config = smoke()
+    entry = config.entries["tokens-mlp"]
+    entry = dataclasses.replace(
+        entry,
+        student_train=dataclasses.replace(entry.student_train, steps=300, evaluations=5),
+        teacher_train=dataclasses.replace(entry.teacher_train, steps=300, evaluations=5),
+    )
+    return dataclasses.replace(config, name="smoke_tokens", entries={"tokens-mlp": entry})
+
+
 def table(entry: str = "tokens-mlp") -> Config:
     """One entry of the committed table: paper windows, 3 seeds; see experiments/results.
 
@@ -113,6 +127,19 @@ def table(entry: str = "tokens-mlp") -> Config:
         name=f"table_{entry}",
         entries={entry: _entries(3500, 3500, 5)[entry]},
         distill=DistillConfig(cluster_features=features),
+    )
+
+
+def distillation_map() -> Config:
+    """The regimes of experiments/kd_map.py: token students, 5 seeds, teachers of their own."""
+    entry = _entries(1500, 3000, 10)["tokens-mlp"]
+    return Config(
+        name="map",
+        entries={"tokens-mlp": entry},
+        arms=tuple(arm for arm in ARMS if arm != "marginal"),
+        distill=DistillConfig(cluster_features=("a",)),
+        seeds=(0, 1, 2, 3, 4),
+        teacher_seeds=5,
     )
 
 
@@ -169,8 +196,10 @@ def paper_compat(family: str = "mixer") -> Config:
 CONFIGS = {
     "quick": quick,
     "smoke": smoke,
+    "smoke_tokens": smoke_tokens,
     "table_tokens": table,
     "table_segments": lambda: table("segments-mixer"),
+    "map": distillation_map,
     "paper": paper,
     "paper_lstm": lambda: paper("lstm"),
     "paper_resnet": lambda: paper("resnet"),

@@ -15,10 +15,12 @@ def unit_normal(
 ) -> jax.Array:
     """Standard normal values.
 
-    Drawn as one vector: threefry over several axes took XLA 8 times as long to compile under
-    `vmap`, which made initialisation slower than training.
+    XLA compiles every shape of draw anew, for half a second and more, which made initialisation
+    slower than training: so draws are vectors, and few lengths of them.
     """
-    return jax.random.normal(key, (math.prod(shape),), dtype).reshape(shape)
+    count = math.prod(shape)
+    length = max(1024, 1 << (count - 1).bit_length())
+    return jax.random.normal(key, (length,), dtype)[:count].reshape(shape)
 
 
 def fan_in_normal(
