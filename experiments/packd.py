@@ -13,13 +13,13 @@ from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
-from packd_jax.report import write_report
 
 from experiments.command_line import run
 from packd_jax import summary
 from packd_jax.ablation import ablate_quirks, quirks_table
 from packd_jax.config import Config, ConfigError, from_config_dict
 from packd_jax.protocol import run_study
+from packd_jax.report import write_report
 from packd_jax.run_log import RunLog
 
 CONFIG = config_flags.DEFINE_config_file(

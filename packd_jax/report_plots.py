@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, NullFormatter
+from matplotlib.ticker import EngFormatter, LogLocator
 
 from packd_jax import summary
 
@@ -54,12 +55,15 @@ _STYLE: dict[Any, Any] = {
 }
 
 
-def svg(alt: str, draw: Callable[..., None], *data: Any, height_in: float = 3.2) -> str:
+def svg(alt: str, draw: Callable[..., None], *data: Any, height_in: float = 2.5) -> str:
     """The SVG element of what `draw(axes, *data)` draws, with `alt` as its alternative text.
 
-    Figures of one page need different `alt` texts: their element ids are made from it.
+    A legend comes below and adds to the height. Figures of one page need different `alt` texts:
+    their element ids are made from it.
     """
-    with matplotlib.rc_context():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        # The reader's fonts draw the text; matplotlib only measures it.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         matplotlib.rcdefaults()  # a user's matplotlibrc must not change the report
         matplotlib.rcParams.update({**_STYLE, "svg.hashsalt": alt})
         figure = Figure(figsize=(_WIDTH_IN, height_in), layout="constrained")
@@ -67,7 +71,9 @@ def svg(alt: str, draw: Callable[..., None], *data: Any, height_in: float = 3.2)
         draw(axes, *data)
         handles, labels = axes.get_legend_handles_labels()
         if handles:
-            figure.legend(handles, labels, loc="outside lower center", ncols=3)
+            columns = max(1, min(3, 60 // max(map(len, labels))))
+            figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+            figure.set_figheight(height_in + 0.19 * -(-len(labels) // columns) + 0.1)
         text = io.StringIO()
         unmarked = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure.savefig(text, format="svg", metadata=unmarked)
@@ -131,12 +137,12 @@ def f1_against_size(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
         x, f1 = zip(*ordered)
         best = np.maximum.accumulate(f1)
         axes.step(x, best, where="post", color="#333333", linewidth=0.8, zorder=1)
-    margin = 10 ** (0.08 * max(decades, 1.0))
+    # A quarter of a decade on each side always holds a tick at 1, 2 or 5.
+    margin = 10 ** max(0.08 * decades, 0.25)
     axes.set_xlim(min(sizes.values()) / margin, max(sizes.values()) * margin)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2 else (1,)))
     axes.xaxis.set_major_formatter(EngFormatter(unit="B"))
-    axes.xaxis.set_minor_formatter(
-        EngFormatter(unit="B") if decades < 1 else NullFormatter()
-    )  # below a decade there may be no major tick at all
+    axes.minorticks_off()
     axes.set_xlabel("size of the parameters")
     axes.set_ylabel("test F1")
     for arm in arms:

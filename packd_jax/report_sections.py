@@ -128,7 +128,7 @@ def differences(pairs: Sequence[Mapping[str, Any]]) -> list[str]:
 def size(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The frontier: what F1 costs in bytes."""
     alt = "Test F1 against bytes of parameters, by entry and arm; the table of scores has them all"
-    drawing = plots.svg(alt, plots.f1_against_size, rows, height_in=4)
+    drawing = plots.svg(alt, plots.f1_against_size, rows, height_in=3.2)
     return [
         "<h2>F1 against size</h2>",
         html.figures([html.figure("All entries", drawing)]),
@@ -143,7 +143,7 @@ def clusters(details: Mapping[str, Any]) -> list[str]:
     for entry, detail in details.items():
         for name, found in detail["clusters"].items():
             alt = f"Test F1 by cluster and arm, {entry}, clusters {name}"
-            height = 1.2 + len(found["sizes"]) * max(0.6, 0.13 * len(found["test_f1"]))
+            height = 0.7 + len(found["sizes"]) * max(0.6, 0.13 * len(found["test_f1"]))
             drawing = plots.svg(alt, plots.f1_by_cluster, found, height_in=height)
             drawn.append(html.figure(f"{entry}, clusters {name}", drawing))
             for arm, f1 in found["test_f1"].items():

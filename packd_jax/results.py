@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from packd_jax import metrics, train
+from packd_jax import evaluation, metrics
 from packd_jax.batching import subset_rows
 from packd_jax.checkpoints import save_checkpoint
 from packd_jax.clustering import Clustering
@@ -29,7 +29,7 @@ def judge_on_test(students: Sequence[Student], material: Material) -> list[Score
     for student in students:
         if id(student.stack) not in stacks:
             examples = material.examples("test", student.cluster_input)
-            whole = train.evaluate(student.model, student.stack.variables, examples)
+            whole = evaluation.evaluate(student.model, student.stack.variables, examples)
             stacks[id(student.stack)] = whole
     return [stacks[id(student.stack)].run(student.run) for student in students]
 
@@ -84,7 +84,7 @@ def details(
     best = max(range(len(students)), key=lambda i: students[i].stack.f1[students[i].run])
     test = material.examples("test", students[best].cluster_input)
     alone = jax.tree.map(lambda x: x[students[best].run][None], students[best].stack.variables)
-    histogram = train.evaluate(students[best].model, alone, test).run(0)
+    histogram = evaluation.evaluate(students[best].model, alone, test).run(0)
     return {
         "rows": {name: getattr(splits, name).examples.rows for name in SPLITS},
         "label_frequency": unpack_labels(splits.train.examples.labels).mean(axis=0).tolist(),
@@ -213,7 +213,7 @@ def _f1_by_cluster(
         stack = student.stack
         if id(stack) not in stacks:
             examples = material.examples("test", student.cluster_input)
-            stacks[id(stack)] = train.evaluate_groups(
+            stacks[id(stack)] = evaluation.evaluate_groups(
                 student.model, stack.variables, examples, ids, count
             )
         threshold = int(stack.threshold_bin[student.run])

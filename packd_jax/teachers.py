@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packd_jax import clustering, metrics, train
+from packd_jax import clustering, evaluation, metrics, train
 from packd_jax.batching import RowOrder, subset_rows
 from packd_jax.config import Config, EntryConfig
 from packd_jax.distill import write_soft_targets
@@ -133,7 +133,9 @@ def train_teachers(
             directory=workdir / "teachers" / str(key),
             progress=progress,
         )
-    histogram = sum_histograms(train.evaluate(model, fit.variables, validation, validation_rows))
+    histogram = sum_histograms(
+        evaluation.evaluate(model, fit.variables, validation, validation_rows)
+    )
     f1 = float(metrics.f1_curve(histogram).max())
     return Teachers(key, model, fit, ids, f1, settings.steps)
 

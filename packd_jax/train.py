@@ -13,41 +13,28 @@ from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, NamedTuple
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
-from packd_jax import ensemble, losses, metrics
+from packd_jax import metrics
 from packd_jax.batching import RowOrder
 from packd_jax.checkpoints import restore_latest, save_latest
 from packd_jax.config import ModelConfig, TrainConfig
+from packd_jax.evaluation import evaluate
 from packd_jax.features import Examples
+from packd_jax.train_step import (
+    Batch,
+    TrainState,
+    init_state,
+    make_train_step,
+    rate_factor,
+)
 
 CHUNK = 64  # steps that one call runs at most; progress and interruption live between calls
 
 Tree = Any
-
-
-@flax.struct.dataclass
-class TrainState:
-    """What one run carries from step to step; arrays only."""
-
-    step: Array  # i32
-    params: Tree
-    batch_stats: Tree  # empty for models without BatchNorm
-    opt_state: Tree
-
-
-class Batch(NamedTuple):
-    """What one step of one run sees; B rows."""
-
-    inputs: dict[str, Array]
-    labels: Array  # u8[B, D/8]
-    soft: Array | None  # [B, D] softened teacher probabilities; None: train on labels alone
-    alpha: Array | None  # f32[B], weight of the hard loss
 
 
 class Runs(NamedTuple):
@@ -86,61 +73,6 @@ class Fit(NamedTuple):
     f1: np.ndarray  # f64[R], on validation
     threshold_bin: np.ndarray  # i64[R]
     info: Info
-
-
-def rate_factor(step: Array, total: Array, warmup: Array, schedule: str) -> Array:
-    """Share of the learning rate at a step: linear warm-up, then cosine to zero or constant."""
-    rise = jnp.minimum((step + 1) / jnp.maximum(warmup, 1), 1.0)
-    if schedule == "constant":
-        return rise
-    done = jnp.clip((step - warmup) / jnp.maximum(total - warmup, 1), 0.0, 1.0)
-    return rise * 0.5 * (1 + jnp.cos(jnp.pi * done))
-
-
-def init_state(model: Any, seeds: np.ndarray, sample: dict[str, Array]) -> TrainState:
-    """Fresh stacked state for `seeds` i32[R]; `sample` is any batch of inputs."""
-    variables = ensemble.init(model, seeds, sample)
-    opt_state = _init_moments(variables["params"])
-    step = jnp.zeros(len(seeds), jnp.int32)
-    return TrainState(step, variables["params"], variables["batch_stats"], opt_state)
-
-
-_init_moments = jax.jit(jax.vmap(optax.scale_by_adam().init))
-_copy = jax.jit(lambda tree: jax.tree.map(jnp.copy, tree))
-
-
-def make_train_step(
-    model: Any, temperature: float = 1.0, soft_weight: float = 1.0
-) -> Callable[[TrainState, Array, Batch], tuple[TrainState, Array]]:
-    """A pure `(state, learning_rate, batch) -> (state, loss)` of one run, for jit and vmap."""
-
-    def objective(params: Tree, batch_stats: Tree, batch: Batch) -> tuple[Array, Tree]:
-        logits, new_stats = ensemble.apply_train(model, params, batch_stats, batch.inputs)
-        labels = losses.unpack_bits(batch.labels)
-        if batch.soft is None or batch.alpha is None:
-            loss = losses.cross_entropy(logits, labels).mean()
-        else:
-            loss = jax.vmap(losses.distillation_objective, in_axes=(0, 0, 0, 0, None, None))(
-                logits, labels, decode_soft(batch.soft), batch.alpha, temperature, soft_weight
-            ).mean()
-        return loss, new_stats
-
-    def step(state: TrainState, learning_rate: Array, batch: Batch) -> tuple[TrainState, Array]:
-        (loss, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, state.batch_stats, batch
-        )
-        updates, opt_state = optax.scale_by_adam().update(gradient, state.opt_state)
-        params = jax.tree.map(lambda p, u: p - learning_rate * u, state.params, updates)
-        return TrainState(state.step + 1, params, batch_stats, opt_state), loss
-
-    return step
-
-
-def decode_soft(values: Array) -> Array:
-    """Stored soft targets (float16, or uint8 in 255ths) as f32 probabilities."""
-    if values.dtype == jnp.uint8:
-        return values.astype(jnp.float32) * (1 / 255)
-    return values.astype(jnp.float32)
 
 
 @functools.lru_cache(maxsize=64)
@@ -272,44 +204,12 @@ def fit(
         better = _improves(info, f1, config.patience)
         best = _select(jnp.asarray(better), now, best)
         seen = (step, (loss / (step - since)).tolist(), f1, bins, better.tolist(), seconds)
-        info = Info._make([*column, value] for column, value in zip(info, seen))
+        columns: tuple[list, ...] = info
+        for column, value in zip(columns, seen):
+            column.append(value)
         if directory is not None:
             save_latest(directory, step, {"state": state, "best": best}, {"info": info._asdict()})
     return _result(best, info)
-
-
-def evaluate(
-    model: Any,
-    variables: Tree,
-    examples: Examples,
-    rows: Sequence[np.ndarray] | None = None,
-    train_mode: bool = False,
-) -> metrics.ScoreHistogram:
-    """Score histogram of each of R stacked networks, on all examples or on `rows` by run."""
-    count = len(jax.tree.leaves(variables)[0])
-    histogram = metrics.empty_histogram(count)
-    if rows is None:
-        for part, logits in ensemble.predict(model, variables, examples.inputs, train_mode):
-            histogram = histogram + metrics.score_histogram(logits, examples.labels[part])
-        return histogram
-    for run in range(count):
-        one = jax.tree.map(lambda leaf, run=run: leaf[run : run + 1], variables)
-        alone = evaluate(model, one, examples.take(rows[run]), None, train_mode)
-        histogram.negative[run], histogram.positive[run] = alone.negative[0], alone.positive[0]
-    return histogram
-
-
-def evaluate_groups(
-    model: Any, variables: Tree, examples: Examples, group: np.ndarray, count: int
-) -> list[metrics.ScoreHistogram]:
-    """As `evaluate`, one histogram for the rows of each of `count` groups (`group` u8[N])."""
-    histograms = [metrics.empty_histogram(len(jax.tree.leaves(variables)[0]))] * count
-    for part, logits in ensemble.predict(model, variables, examples.inputs):
-        labels, own = examples.labels[part], group[part]
-        for g in np.unique(own):
-            more = metrics.score_histogram(logits[:, own == g], labels[own == g])
-            histograms[g] = histograms[g] + more
-    return histograms
 
 
 def _gather(targets: Targets, rows: np.ndarray) -> tuple[Targets, np.ndarray]:
@@ -337,6 +237,11 @@ def _improves(info: Info, f1: list[float], patience: int) -> np.ndarray:
     if patience:
         better &= len(info.f1) - 1 - chosen < patience
     return better
+
+
+@jax.jit
+def _copy(tree: Tree) -> Tree:
+    return jax.tree.map(jnp.copy, tree)
 
 
 @jax.jit

@@ -159,17 +159,25 @@ def page_of(results, directory: Path) -> Page:
     return Page(text_of(results, directory))
 
 
-TWO_ENTRIES = ("tokens", "segments")
+NASTY = "<script>alert('1')</script> $x_$ 数 & \"q\""
+
+
+def full_study():
+    """Everything there is, under names that want to be more than names."""
+    paths = (f"a,b {NASTY}.txt",)
+    results = study(entries=("tokens", NASTY), drawn=True, trace=TraceConfig(paths=paths))
+    results["config"]["name"] = NASTY
+    results["trace"]["path"] = f"a,b {NASTY}.txt\udcff"  # a file name that is not UTF-8
+    return results
 
 
 @pytest.fixture(scope="module")
 def full_text(tmp_path_factory) -> str:
-    """The page with everything in it."""
-    return text_of(study(entries=TWO_ENTRIES, drawn=True), tmp_path_factory.mktemp("full"))
+    return text_of(full_study(), tmp_path_factory.mktemp("full"))
 
 
 def test_every_arm_has_its_numbers(full_text):
-    results, page = study(entries=TWO_ENTRIES), Page(full_text)
+    results, page = full_study(), Page(full_text)
     f1 = summary.by_arm(results["rows"], "f1")
     for (entry, arm), (mean, half) in f1.items():
         row = page.row(entry, arm)
@@ -186,14 +194,13 @@ def test_every_arm_has_its_numbers(full_text):
     assert "the study selects tokens, cluster_input_kd, seed 2: test F1 0.5100" in page.text
 
 
-def test_differences_that_exclude_zero_are_marked(tmp_path):
-    results = study()
-    results["differences"] = [
+def test_differences_that_exclude_zero_are_marked():
+    pairs = [
         {"first": first, "second": "no_kd", "entry": "tokens", "seeds": 3, "difference": mean}
         | {"half_width": 0.02, "relative": mean / 0.4, "relative_half_width": 0.05}
         for first, mean in (("kd", -0.03), ("packd", 0.03), ("cluster_input", 0.01))
     ]
-    page = page_of(results, tmp_path)
+    page = Page("".join(sections.differences(pairs)))
     assert page.row("tokens", "kd − no_kd")[2:] == [
         "lower",
         "−0.0300 ± 0.0200",
@@ -207,31 +214,21 @@ def test_differences_that_exclude_zero_are_marked(tmp_path):
     assert "2 of 3 intervals exclude zero; about 0.1 would by chance" in page.text
 
 
-def test_teachers_no_better_than_the_student_are_marked(tmp_path):
-    page = page_of(study(), tmp_path)  # plain student: 0.31, 0.33, 0.35
+def test_teachers_no_better_than_the_student_are_marked():
+    page = Page("".join(sections.teachers(study())))  # plain student: 0.31, 0.33, 0.35
     assert page.row("tokens", "kd-0")[2:] == ["better", "0.9000", "0.3300", "1", "500"]
     assert page.row("tokens", "packd-d2-0")[2:] == ["no better", "0.1000", "0.3300", "2", "500"]
     assert page.row("tokens", "packd-d2-0") in page.marked
-    without = page_of(study(arms=("kd",)), tmp_path)
+    without = Page("".join(sections.teachers(study(arms=("kd",)))))
     assert without.row("tokens", "kd-0")[2:5] == ["–", "0.9000", "–"]
 
 
-def test_names_and_paths_are_escaped(tmp_path):
-    name = "<script>alert('1')</script> $x_$ & \"q\""
-    results = study(
-        entries=(name,),
-        arms=("kd", "packd"),
-        drawn=True,
-        trace=TraceConfig(paths=(f"a,b {name}.txt",)),
-    )
-    results["config"]["name"] = name
-    results["trace"]["path"] = f"a,b {name}.txt\udcff"  # a file name that is not UTF-8
-    text = text_of(results, tmp_path)
-    assert "<script" not in text
-    page = Page(text)
-    assert page.row(name, "kd")[1] == "kd"
-    assert f"a,b {name}.txt\\udcff" in page.text
-    quoted = name.replace("'", "'\"'\"'")
+def test_names_and_paths_are_escaped(full_text):
+    assert "<script" not in full_text
+    page = Page(full_text)
+    assert f"PaCKD study: {NASTY}" in page.text
+    assert f"a,b {NASTY}.txt\\udcff" in page.text
+    quoted = NASTY.replace("'", "'\"'\"'")
     assert f"'--config=experiments/configs/packd.py:{quoted}'" in page.text
     assert f"'--trace=\"a,b {quoted}.txt\"'" in page.text
 
@@ -253,7 +250,7 @@ def test_page_needs_nothing_else_and_repeats_no_id(full_text):
 
 
 def test_equal_results_give_equal_bytes(full_text, tmp_path):
-    stored = study(entries=TWO_ENTRIES, drawn=True)
+    stored = full_study()
     # As results.json holds it: null for NaN, lists for arrays.
     for row in stored["rows"]:
         row["f1_at_half"] = None
@@ -296,9 +293,8 @@ def test_scores_that_are_all_missing(tmp_path):
     assert page.row("tokens", "kd-0")[2:5] == ["–", "0.9000", "–"]
 
 
-def test_choices_on_test_are_said(tmp_path):
-    honest = page_of(study(arms=("kd",)), tmp_path)
-    assert "quirks" not in honest.text.partition("All settings")[0]
+def test_choices_on_test_are_said(full_text, tmp_path):
+    assert "quirks" not in Page(full_text).text.partition("All settings")[0]
     quirks = QuirksConfig(select_on_test=True, half_kl=True, packd_learning_rate_factor=2.0)
     page = page_of(study(arms=("kd",), quirks=quirks), tmp_path)
     assert (

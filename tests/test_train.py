@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packd_jax import losses, metrics, train
+from packd_jax import losses, metrics, train, train_step
 from packd_jax.batching import RowOrder
 from packd_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from packd_jax.distill import encode_soft
@@ -154,7 +154,7 @@ def last():
 
 def initial(model, runs, examples):
     sample = {name: jnp.asarray(v[:1]) for name, v in examples.inputs.items()}
-    state = train.init_state(model, runs.seed, sample)
+    state = train_step.init_state(model, runs.seed, sample)
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
@@ -327,11 +327,11 @@ def test_soft_targets_on_disk_teach_what_those_in_memory_do(distilled, tmp_path)
 
 @pytest.mark.parametrize(("dtype", "error"), [("float16", 2**-11), ("uint8", 1 / 509)])
 def test_stored_targets_are_decoded_to_probabilities(dtype, error):
-    decoded = train.decode_soft(jnp.asarray(targets(dtype=dtype).values))
+    decoded = train_step.decode_soft(jnp.asarray(targets(dtype=dtype).values))
     assert decoded.dtype == jnp.float32
     exact = 1 / (1 + np.exp(-TEACHER_LOGITS))
     assert 0 < np.abs(decoded - exact).max() < error
-    assert train.decode_soft(jnp.array([0, 255], jnp.uint8)).tolist() == [0.0, 1.0]
+    assert train_step.decode_soft(jnp.array([0, 255], jnp.uint8)).tolist() == [0.0, 1.0]
 
 
 def test_batch_statistics_are_carried_along():
@@ -353,7 +353,7 @@ def test_batch_statistics_are_carried_along():
 def test_the_rate_warms_up_and_falls_as_scheduled(schedule, warmup):
     config = TrainConfig(steps=20, warmup_steps=warmup, schedule=schedule)
     steps = jnp.arange(20)
-    factor = jax.jit(train.rate_factor, static_argnums=3)(
+    factor = jax.jit(train_step.rate_factor, static_argnums=3)(
         steps, jnp.float32(20), jnp.float32(warmup), schedule
     )
     expected = [rate_by_hand(step, config) for step in range(20)]

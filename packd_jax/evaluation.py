@@ -1,0 +1,47 @@
+"""Stacked networks judged on examples: score histograms, from which every metric follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from packd_jax import ensemble, metrics
+from packd_jax.features import Examples
+
+Tree = Any
+
+
+def evaluate(
+    model: Any,
+    variables: Tree,
+    examples: Examples,
+    rows: Sequence[np.ndarray] | None = None,
+) -> metrics.ScoreHistogram:
+    """Score histogram of each of R stacked networks, on all examples or on `rows` by run."""
+    count = len(jax.tree.leaves(variables)[0])
+    histogram = metrics.empty_histogram(count)
+    if rows is None:
+        for part, logits in ensemble.predict(model, variables, examples.inputs):
+            histogram = histogram + metrics.score_histogram(logits, examples.labels[part])
+        return histogram
+    for run in range(count):
+        one = jax.tree.map(lambda leaf, run=run: leaf[run : run + 1], variables)
+        alone = evaluate(model, one, examples.take(rows[run]))
+        histogram.negative[run], histogram.positive[run] = alone.negative[0], alone.positive[0]
+    return histogram
+
+
+def evaluate_groups(
+    model: Any, variables: Tree, examples: Examples, group: np.ndarray, count: int
+) -> list[metrics.ScoreHistogram]:
+    """As `evaluate`, one histogram for the rows of each of `count` groups (`group` u8[N])."""
+    histograms = [metrics.empty_histogram(len(jax.tree.leaves(variables)[0]))] * count
+    for part, logits in ensemble.predict(model, variables, examples.inputs):
+        labels, own = examples.labels[part], group[part]
+        for g in np.unique(own):
+            more = metrics.score_histogram(logits[:, own == g], labels[own == g])
+            histograms[g] = histograms[g] + more
+    return histograms
