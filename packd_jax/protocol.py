@@ -54,7 +54,7 @@ def run_study(config: Config, workdir: Path, log: RunLog) -> dict[str, Any]:
         for row in judged:
             log.write("result", row["steps"], **{k: v for k, v in row.items() if k != "steps"})
         rows += judged
-        details[name] = results.details(material, students, judged)
+        details[name] = results.details(material, students, tests)
     study = {
         "trace": results.describe_traces(sources, details),
         "environment": provenance(),

@@ -77,14 +77,10 @@ def student_rows(
 
 
 def details(
-    material: Material, students: Sequence[Student], rows: Sequence[Mapping[str, Any]]
+    material: Material, students: Sequence[Student], tests: Sequence[ScoreHistogram]
 ) -> dict[str, Any]:
     """What the report draws beside the table: clusters, teachers, curves, label frequencies."""
     splits = material.splits
-    best = max(range(len(students)), key=lambda i: students[i].stack.f1[students[i].run])
-    test = material.examples("test", students[best].cluster_input)
-    alone = jax.tree.map(lambda x: x[students[best].run][None], students[best].stack.variables)
-    histogram = evaluation.evaluate(students[best].model, alone, test).run(0)
     return {
         "rows": {name: getattr(splits, name).examples.rows for name in SPLITS},
         "label_frequency": unpack_labels(splits.train.examples.labels).mean(axis=0).tolist(),
@@ -112,12 +108,21 @@ def details(
             }
             for s in students
         ],
-        "threshold_curve": {
-            "arm": students[best].candidate.arm,
-            "seed": students[best].seed,
-            "threshold": [metrics.threshold_probability(b) for b in range(0, metrics.BINS, 8)],
-            "test_f1": metrics.f1_curve(histogram)[::8].tolist(),
-        },
+        "threshold_curve": _threshold_curve(students, tests) if students else None,
+    }
+
+
+def _threshold_curve(
+    students: Sequence[Student], tests: Sequence[ScoreHistogram]
+) -> dict[str, Any]:
+    """Test F1 over the threshold, for the student that is best on validation."""
+    best = max(range(len(students)), key=lambda i: students[i].stack.f1[students[i].run])
+    student = students[best]
+    return {
+        "arm": student.candidate.arm,
+        "seed": student.seed,
+        "threshold": [metrics.threshold_probability(b) for b in range(0, metrics.BINS, 8)],
+        "test_f1": metrics.f1_curve(tests[best])[::8].tolist(),
     }
 
 

@@ -118,7 +118,8 @@ def train_teachers(
         order=np.arange(k, dtype=np.int32),
         learning_rate=np.full(k, rate, np.float32),
     )
-    model = build_model(entry.teacher, InputSpec.of(entry.features))
+    spec = InputSpec.of(entry.features)
+    model = build_model(entry.teacher, spec, config.quirks.lstm_along_batch)
     validation_rows = [np.flatnonzero(validation_ids == c) for c in range(k)]
     with log.stage(f"teachers {key}", total=settings.steps) as progress:
         fit = train.fit(

@@ -13,7 +13,7 @@ from packd_jax import distill, ensemble
 from packd_jax.config import ModelConfig
 from packd_jax.distill import encode_soft, write_soft_targets
 from packd_jax.models import InputSpec, build_model
-from packd_jax.train import decode_soft
+from packd_jax.train_step import decode_soft
 
 SPEC = InputSpec(look_back=3, label_bits=16, delta_vocabulary=11, pc_tokens=6)
 MODEL = build_model(ModelConfig("token_mlp", width=8), SPEC)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.configs.packd import CONFIGS
+from experiments.configs.packd import study as named
 from packd_jax import protocol, results
 from packd_jax.checkpoints import restore_checkpoint
 from packd_jax.config import ARMS, ConfigError, DistillConfig, from_config_dict
@@ -24,7 +24,7 @@ ROW = {
 
 def smoke(**changes):
     """The smoke study with the tokens' entry alone."""
-    config = CONFIGS["smoke"]()
+    config = named("smoke")
     entries = {"tokens-mlp": config.entries["tokens-mlp"]}
     return dataclasses.replace(config, entries=entries, **changes)
 
@@ -33,7 +33,7 @@ def smoke(**changes):
 def study(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("study")
     with RunLog(workdir) as log:
-        found = run_study(CONFIGS["smoke"](), workdir, log)
+        found = run_study(named("smoke"), workdir, log)
     return workdir, found
 
 
@@ -80,14 +80,14 @@ def test_checkpoints_hold_what_was_judged(study):
 def test_the_same_study_again_is_read_back_and_equal(study):
     workdir, found = study
     with RunLog(workdir) as log:
-        again = run_study(CONFIGS["smoke"](), workdir, log)
+        again = run_study(named("smoke"), workdir, log)
     assert again["rows"] == found["rows"]
 
 
 def test_another_study_in_the_same_workdir_is_refused(study):
     workdir, _ = study
     with RunLog(workdir) as log, pytest.raises(ConfigError, match=r"config\.seeds differ"):
-        run_study(dataclasses.replace(CONFIGS["smoke"](), seeds=(5,)), workdir, log)
+        run_study(dataclasses.replace(named("smoke"), seeds=(5,)), workdir, log)
 
 
 def test_equal_arms_are_equal(tmp_path):

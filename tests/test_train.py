@@ -15,6 +15,7 @@ from packd_jax import losses, metrics, train, train_step
 from packd_jax.batching import RowOrder
 from packd_jax.config import FeatureConfig, ModelConfig, TrainConfig
 from packd_jax.distill import encode_soft
+from packd_jax.evaluation import evaluate, evaluate_groups
 from packd_jax.features import encode, learn_pc_vocabulary
 from packd_jax.models import InputSpec, build_model
 from packd_jax.traces.load_trace import LoadTrace
@@ -213,7 +214,7 @@ def test_the_loss_falls_and_the_score_rises():
 def test_the_best_parameters_score_what_was_reported(plain):
     wild = RUNS._replace(learning_rate=np.array([3e-3, 1.0], np.float32))
     for result in (plain, fit(dataclasses.replace(CONFIG, evaluations=6), wild)):
-        histogram = train.evaluate(MODEL, result.variables, VALIDATION)
+        histogram = evaluate(MODEL, result.variables, VALIDATION)
         for run in range(2):
             best = metrics.best_threshold(histogram.run(run))
             assert best == result.threshold_bin[run]
@@ -226,10 +227,23 @@ def test_each_run_may_be_judged_on_rows_of_its_own(plain):
     result = fit(validation_rows=parts)
     for run, part in enumerate(parts):
         one = jax.tree.map(lambda leaf, run=run: leaf[run : run + 1], result.variables)
-        histogram = train.evaluate(MODEL, one, VALIDATION.take(part)).run(0)
+        histogram = evaluate(MODEL, one, VALIDATION.take(part)).run(0)
         assert metrics.f1_curve(histogram).max() == result.f1[run]
     nothing = fit(validation_rows=[np.arange(0, 60), np.zeros(0, np.int64)])
     assert nothing.f1[1] == 0 and nothing.f1[0] == result.f1[0]
+
+
+def test_groups_of_rows_are_judged_apart(plain):
+    group = np.random.default_rng(0).choice(np.array([0, 2], np.uint8), VALIDATION.rows)
+    found = evaluate_groups(MODEL, plain.variables, VALIDATION, group, 3)
+    for g in range(3):
+        own = VALIDATION.take(group == g)
+        alone = evaluate(MODEL, plain.variables, own)
+        for a, b in zip(found[g], alone):
+            assert a.shape == b.shape and a.sum(axis=1).max() <= own.rows * 16
+            # Batches of other sizes may round a logit across the edge of a bin.
+            assert np.abs(np.cumsum(a, axis=1) - np.cumsum(b, axis=1)).max() <= 2
+        assert (sum(h.sum() for h in found[g])) == 2 * own.rows * 16
 
 
 def interrupted_then_resumed(directory, stop_at, **options):
