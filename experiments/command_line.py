@@ -4,13 +4,37 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 from absl import app, flags
+from ml_collections import config_flags
 
 from packd_jax.checkpoints import CheckpointError
-from packd_jax.config import ConfigError
+from packd_jax.config import Config, ConfigError, from_config_dict
 from packd_jax.traces.load_trace import TraceError
+
+# What ml_collections raises for a --config that is not there, or a --config.x not of that type.
+_CONFIG_ERRORS = (AttributeError, KeyError, TypeError, ValueError, OSError)
+
+
+def define_config(name: str) -> flags.FlagHolder:
+    """The flag --config=PATH:NAME, by default the named one of experiments/configs/packd.py."""
+    path = Path(__file__).parent / "configs" / "packd.py"
+    try:  # it reads the command line already here
+        return config_flags.DEFINE_config_file("config", f"{path}:{name}", "PATH:NAME")
+    except _CONFIG_ERRORS as error:
+        sys.exit(_mistake(error))
+
+
+def study_config(values: Any, paths: Sequence[str]) -> Config:
+    """The checked configuration of --config, with the traces of --trace if there are any."""
+    try:
+        if paths:
+            values.trace.paths = tuple(paths)
+        return from_config_dict(Config, values)
+    except OSError as error:  # ml_collections reports a missing file when it is first asked for
+        raise ConfigError(f"--config: {error}") from None
 
 
 def run(main: Callable[[Sequence[str]], object]) -> None:
@@ -37,12 +61,14 @@ def _parse(argv: Sequence[str]) -> list[str]:
     quiet = "--verbosity=-1"  # absl's own default would show JAX's notes on absent backends
     try:
         return flags.FLAGS([argv[0], quiet, *argv[1:]])
-    # What ml_collections raises for a --config.x that is not there, or not of that type.
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+    except (flags.Error, *_CONFIG_ERRORS) as error:
         sys.exit(_mistake(error))
 
 
 def _mistake(error: Exception) -> int:
-    line = " ".join(str(error.args[0] if isinstance(error, KeyError) else error).split())
+    text = str(error.args[0] if isinstance(error, KeyError) else error)
+    if "Traceback" in text:  # ml_collections wraps what a config file raised: its last line says it
+        text = text.strip().rsplit("\n", 1)[-1].partition("Error: ")[2]
+    line = " ".join(text.replace("\\n", " ").split())
     print(f"{sys.argv[0].rsplit('/', 1)[-1].removesuffix('.py')}: {line}", file=sys.stderr)
     return 2

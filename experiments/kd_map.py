@@ -11,16 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments.command_line import run
-from packd_jax.config import Config, ConfigError, from_config_dict
+from experiments.command_line import define_config, run, study_config
+from packd_jax.config import ConfigError
 from packd_jax.kd_map import map_table, run_map, star
 from packd_jax.run_log import RunLog
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", str(Path(__file__).parent / "configs" / "packd.py") + ":map", "PATH:NAME, one entry"
-)
+CONFIG = define_config("map")
 TRACE = flags.DEFINE_list("trace", [], "load trace files; without any, the config's workload")
 TEACHER_TRACE = flags.DEFINE_list("teacher_trace", [], "traces of the teachers, if other ones")
 SHIFT_PAGES = flags.DEFINE_integer("shift_pages", 0, "move the test addresses by so many pages")
@@ -31,10 +28,7 @@ WIDTHS = flags.DEFINE_list("widths", ["4", "1", "24"], "hidden units of the stud
 
 
 def main(argv: Sequence[str]) -> None:
-    values = CONFIG.value
-    if TRACE.value:
-        values.trace.paths = tuple(TRACE.value)
-    config: Config = from_config_dict(Config, values)
+    config = study_config(CONFIG.value, TRACE.value)
     if len(argv) > 1 or len(config.entries) != 1:
         raise ConfigError("expected flags only, and a config with one entry (its students vary)")
     try:

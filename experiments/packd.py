@@ -12,19 +12,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments.command_line import run
+from experiments.command_line import define_config, run, study_config
 from packd_jax import summary
 from packd_jax.ablation import ablate_quirks, quirks_table
-from packd_jax.config import Config, ConfigError, from_config_dict
+from packd_jax.config import ConfigError
 from packd_jax.protocol import run_study
 from packd_jax.report import write_report
 from packd_jax.run_log import RunLog
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", str(Path(__file__).parent / "configs" / "packd.py") + ":quick", "PATH:NAME"
-)
+CONFIG = define_config("quick")
 TRACE = flags.DEFINE_list("trace", [], "load trace files; without any, the config's workload")
 WORKDIR = flags.DEFINE_string("workdir", "runs/packd", "where everything goes")
 ABLATE = flags.DEFINE_bool("ablate_quirks", False, "what each quirk of the authors is worth")
@@ -34,10 +31,7 @@ TENSORBOARD = flags.DEFINE_bool("tensorboard", False, "write TensorBoard events 
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise ConfigError(f"arguments {argv[1:]}: expected flags only, like --trace={argv[1]}")
-    values = CONFIG.value
-    if TRACE.value:
-        values.trace.paths = tuple(TRACE.value)
-    config: Config = from_config_dict(Config, values)
+    config = study_config(CONFIG.value, TRACE.value)
     workdir = Path(WORKDIR.value)
     with RunLog(workdir, tensorboard=TENSORBOARD.value) as log:
         if ABLATE.value:

@@ -1,7 +1,7 @@
 """Grid or random search over any configuration fields; the Pareto front of F1 against size.
 
-python -m experiments.sweep --axis="entries.tokens-mlp.student.width=(1,2,4,8,16)" \\
-    --axis="entries.tokens-mlp.student_train.learning_rate=(3e-3,1e-2)" --config.arms="('no_kd',)"
+python -m experiments.sweep --axis="entries.tokens_mlp.student.width=(1,2,4,8,16)" \\
+    --axis="entries.tokens_mlp.student_train.learning_rate=(3e-3,1e-2)" --config.arms="('no_kd',)"
 
 Leaves sweep.jsonl (a line per point, entry, arm and seed), front.txt and front.svg in
 --workdir; the same command again runs what is missing.
@@ -11,17 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
-from ml_collections import config_flags
 
-from experiments.command_line import run
-from packd_jax.config import Config, ConfigError, from_config_dict
+from experiments.command_line import define_config, run, study_config
+from packd_jax.config import ConfigError
 from packd_jax.run_log import RunLog
 from packd_jax.sweep import front_table, grid, pareto_front, parse_axis, random_points, run_sweep
 from packd_jax.sweep_plot import write_front_plot
 
-CONFIG = config_flags.DEFINE_config_file(
-    "config", str(Path(__file__).parent / "configs" / "packd.py") + ":quick", "PATH:NAME"
-)
+CONFIG = define_config("quick")
 TRACE = flags.DEFINE_list("trace", [], "load trace files; without any, the config's workload")
 WORKDIR = flags.DEFINE_string("workdir", "runs/sweep", "where everything goes")
 AXES = flags.DEFINE_multi_string("axis", [], "FIELD=(value, value, ...)")
@@ -33,10 +30,7 @@ COST = flags.DEFINE_enum("cost", "bytes", ["bytes", "params"], "what the front i
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1 or not AXES.value:
         raise ConfigError("expected at least one --axis='FIELD=(value, value, ...)', flags only")
-    values = CONFIG.value
-    if TRACE.value:
-        values.trace.paths = tuple(TRACE.value)
-    config: Config = from_config_dict(Config, values)
+    config = study_config(CONFIG.value, TRACE.value)
     axes = dict(map(parse_axis, AXES.value))
     points = random_points(axes, RANDOM.value, RANDOM_SEED.value) if RANDOM.value else grid(axes)
     workdir = Path(WORKDIR.value)

@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from packd_jax import clustering, results, summary
-from packd_jax.config import Config, EntryConfig
+from packd_jax.config import Config, ConfigError, EntryConfig, to_json_dict
 from packd_jax.json_files import write_json
-from packd_jax.protocol import prepare
+from packd_jax.protocol import choose, prepare
 from packd_jax.run_log import RunLog
 from packd_jax.splits import SPLITS, Source, Splits, encode_splits, load_sources
-from packd_jax.students import Material, candidates, train_students
+from packd_jax.students import Material, train_students
 from packd_jax.teachers import Clusters, row_clusters
 
 
@@ -63,7 +63,11 @@ def run_map(
         second run of the program with another address layout.
 
     A cell that is done is read back from `workdir/cells`; the map is `workdir/map.json`.
+    Raises ConfigError when the workdir holds a map of another kind, or arms lack `no_kd`.
     """
+    if "no_kd" not in config.arms:
+        raise ConfigError(f"config.arms = {config.arms}: expected no_kd, the others' measure")
+    _claim(config, teacher_paths, shift_pages, workdir)
     sources = load_sources(config.trace, workdir)
     differences = []
     for cell in cells:
@@ -106,6 +110,23 @@ def map_table(differences: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _claim(config: Config, teacher_paths: Sequence[str], shift_pages: int, workdir: Path) -> None:
+    """Makes the workdir this map's: cells that another left would be taken for its own."""
+    path = workdir / "config.json"
+    mine = {
+        "config": to_json_dict(config),
+        "teacher_paths": list(teacher_paths),
+        "shift_pages": shift_pages,
+    }
+    if not path.exists():
+        write_json(path, mine)
+    elif json.loads(path.read_text()) != mine:
+        raise ConfigError(
+            f"{workdir} holds a map of another config, teachers or shift; name another workdir,"
+            " or remove this one"
+        )
+
+
 def _in_regime(config: Config, cell: Cell) -> Config:
     ((name, entry),) = config.entries.items()
     entry = dataclasses.replace(
@@ -137,8 +158,8 @@ def _run_cell(
     if teacher_paths:
         own = encode_splits(sources, config.trace, entry.features, splits.pc_vocabulary)
         material = _transplanted(material, own)
-    chosen = [c for arm in config.arms for c in candidates(arm, config)]
     home = workdir / "students" / str(cell)
+    chosen = choose(material, home, log)
     students = train_students(chosen, config.seeds, material, home, "map", log)
     if shift_pages:
         material = _transplanted(material, _shifted(material, sources, entry, shift_pages))

@@ -20,7 +20,7 @@ from packd_jax.models import parameter_bytes, parameter_count
 from packd_jax.provenance import provenance
 from packd_jax.splits import SPLITS, Source
 from packd_jax.students import Material, Student
-from packd_jax.teachers import judged_on
+from packd_jax.teachers import Clusters, judged_on
 
 
 def judge_on_test(students: Sequence[Student], material: Material) -> list[ScoreHistogram]:
@@ -94,7 +94,7 @@ def details(
                 "test_rows": np.bincount(
                     clusters.ids["test"], minlength=clusters.fitted.k
                 ).tolist(),
-                "test_f1": _f1_by_cluster(students, material, clusters.ids["test"]),
+                "test_f1": _f1_by_cluster(students, material, clusters),
             }
             for key, clusters in material.clusters.items()
         },
@@ -208,10 +208,14 @@ def _meta(
 
 
 def _f1_by_cluster(
-    students: Sequence[Student], material: Material, ids: np.ndarray
+    students: Sequence[Student], material: Material, clusters: Clusters
 ) -> dict[str, list[float]]:
-    """Test F1 in each cluster at the students' own thresholds, mean over seeds, by arm."""
-    count = int(ids.max()) + 1
+    """Test F1 in each cluster at the students' own thresholds, mean over seeds, by arm.
+
+    NaN for a cluster without a test row.
+    """
+    ids, count = clusters.ids["test"], clusters.fitted.k
+    absent = np.where(np.bincount(ids, minlength=count) > 0, 0.0, np.nan)
     stacks: dict[int, list[ScoreHistogram]] = {}
     scores: dict[str, list[list[float]]] = {}
     for student in students:
@@ -224,4 +228,4 @@ def _f1_by_cluster(
         threshold = int(stack.threshold_bin[student.run])
         own = [metrics.score_at(h.run(student.run), threshold).f1 for h in stacks[id(stack)]]
         scores.setdefault(student.candidate.arm, []).append(own)
-    return {arm: np.mean(f1, axis=0).tolist() for arm, f1 in scores.items()}
+    return {arm: (np.mean(f1, axis=0) + absent).tolist() for arm, f1 in scores.items()}

@@ -59,7 +59,8 @@ def load_sources(
         if not path.exists():
             write_trace(path, record_workload(config.workload, progress))
         paths = [str(path)]
-    return [Source(path, _sha256(path), read_trace(path)) for path in paths]
+    traces = [read_trace(path) for path in paths]  # first, for it says what is wrong with a file
+    return [Source(path, _sha256(path), trace) for path, trace in zip(paths, traces)]
 
 
 def encode_splits(

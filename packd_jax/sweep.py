@@ -8,6 +8,7 @@ that was interrupted goes on with the points that are missing.
 from __future__ import annotations
 
 import ast
+import difflib
 import hashlib
 import itertools
 import json
@@ -22,7 +23,7 @@ from packd_jax.config import Config, ConfigError, from_config_dict, to_json_dict
 from packd_jax.protocol import prepare
 from packd_jax.run_log import RunLog
 from packd_jax.splits import encode_splits, load_sources
-from packd_jax.students import candidates, train_students
+from packd_jax.students import Candidate, candidates, train_students
 
 Point = dict[str, Any]  # dotted field -> value
 
@@ -44,8 +45,8 @@ def parse_axis(text: str) -> tuple[str, tuple[Any, ...]]:
     key, found, values = text.partition("=")
     try:
         parsed = ast.literal_eval(values)  # literals only: nothing in it can run
-    except (ValueError, SyntaxError):
-        parsed = None
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        parsed = None  # all that literal_eval may raise
     if not found or not isinstance(parsed, list | tuple) or not parsed:
         raise ConfigError(f"axis {text!r}: expected FIELD=(value, value, ...)")
     return key.removeprefix("config."), tuple(parsed)
@@ -58,7 +59,9 @@ def apply_point(config: Config, point: Point) -> Config:
         place, *rest = values, *field.split(".")
         for key in rest[:-1]:
             if not isinstance(place.get(key), dict):
-                raise ConfigError(f"axis {field}: config has no group {key!r}")
+                near = difflib.get_close_matches(key, place, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(place)}"
+                raise ConfigError(f"axis {field}: config has no group {key!r}; {hint}")
             place = place[key]
         place[rest[-1]] = value
     return from_config_dict(Config, values)
@@ -67,25 +70,29 @@ def apply_point(config: Config, point: Point) -> Config:
 def run_sweep(
     config: Config, points: Sequence[Point], workdir: Path, log: RunLog
 ) -> list[dict[str, Any]]:
-    """Runs all points that `workdir/sweep.jsonl` lacks; returns the rows of all of `points`."""
+    """Runs all points that `workdir/sweep.jsonl` lacks; returns the rows of all of `points`.
+
+    A point is its whole configuration: with another `config` it is another point.
+    """
     table = workdir / "sweep.jsonl"
-    configs = [(point, apply_point(config, point)) for point in points]  # all are checked first
-    done = {json.dumps(row["point"], sort_keys=True) for row in read_rows(table)}
+    configs = [(point, apply_point(config, point)) for point in points]
+    for _, one in configs:  # all are checked before the first is run
+        _settings(one)
+    done = {row["config"] for row in read_rows(table)}
     groups: dict[str, list[tuple[Point, Config]]] = {}
     for point, one in configs:
-        if json.dumps(point, sort_keys=True) not in done:
+        if _identity(one) not in done:
             groups.setdefault(_shape_key(one), []).append((point, one))
-    for number, (key, members) in enumerate(groups.items(), 1):
+    for number, members in enumerate(groups.values(), 1):
         log.say(f"sweep: program {number} of {len(groups)}, {len(members)} points")
-        names = json.dumps([point for point, _ in members], sort_keys=True)
-        home = workdir / "programs" / hashlib.sha256((key + names).encode()).hexdigest()[:16]
+        names = "".join(_identity(one) for _, one in members)
+        home = workdir / "programs" / hashlib.sha256(names.encode()).hexdigest()[:16]
         rows = _run_group(members, home, workdir, log)
         with table.open("a", encoding="utf-8") as file:
             # One write: a kill leaves whole groups, or a torn line that read_rows drops.
             file.write("".join(json.dumps(row) + "\n" for row in rows))
-    wanted = {json.dumps(point, sort_keys=True) for point in points}
-    rows = read_rows(table)
-    return [row for row in rows if json.dumps(row["point"], sort_keys=True) in wanted]
+    wanted = {_identity(one) for _, one in configs}
+    return [row for row in read_rows(table) if row["config"] in wanted]
 
 
 def read_rows(table: Path) -> list[dict[str, Any]]:
@@ -99,13 +106,14 @@ def read_rows(table: Path) -> list[dict[str, Any]]:
 
 
 def pareto_front(rows: Sequence[Mapping[str, Any]], cost: str = "bytes") -> list[dict[str, Any]]:
-    """Means over seeds of each (point, entry, arm), cheapest first, that none beats in both.
+    """Means over seeds of each point, entry and candidate, cheapest first, that none beats.
 
     Chosen by F1 on validation; `f1` is what they have on test.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        key = json.dumps([row["point"], row["entry"], row["arm"]], sort_keys=True)
+        candidate = [row.get(name) for name in ("arm", "alpha", "temperature", "clusters")]
+        key = json.dumps([row["point"], row["entry"], *candidate], sort_keys=True)
         groups.setdefault(key, []).append(row)
     means = [
         {**group[0]}
@@ -131,6 +139,12 @@ def front_table(front: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def _identity(config: Config) -> str:
+    """A name for the whole configuration of a point: other settings, other rows."""
+    values = json.dumps(to_json_dict(config), sort_keys=True)
+    return hashlib.sha256(values.encode()).hexdigest()[:16]
+
+
 def _shape_key(config: Config) -> str:
     """Equal for points that one program can run."""
     values = to_json_dict(config)
@@ -138,6 +152,10 @@ def _shape_key(config: Config) -> str:
     for entry in values["entries"].values():
         entry["student_train"]["learning_rate"] = None
     return json.dumps(values, sort_keys=True)
+
+
+def _settings(config: Config) -> list[Candidate]:
+    return [candidate for arm in config.arms for candidate in candidates(arm, config)]
 
 
 def _run_group(
@@ -149,24 +167,25 @@ def _run_group(
     for name, entry in config.entries.items():
         splits = encode_splits(sources, config.trace, entry.features)
         material = prepare(entry, splits, config, home / name, log)
-        if "marginal" in config.arms:
-            first, *_ = members
-            rows += [{"point": first[0], **r} for r in results.marginal_rows(name, material)]
-        chosen = []
-        for _, one in members:
+        owners, chosen = [], []
+        for point, one in members:
             rate = one.entries[name].student_train.learning_rate
-            own = [c for arm in one.arms for c in candidates(arm, one)]
-            chosen += [c._replace(learning_rate=rate) for c in own]
+            own = [c._replace(learning_rate=rate) for c in _settings(one)]
+            owners += [(point, one)] * len(own)
+            chosen += own
+            if "marginal" in one.arms:
+                judged = results.marginal_rows(name, material)
+                rows += [{"point": point, "config": _identity(one), **row} for row in judged]
         students = train_students(chosen, config.seeds, material, home / name, "sweep", log)
         tests = results.judge_on_test(students, material)
-        share = len(students) // len(members)
-        for i, (point, _) in enumerate(members):
-            part = slice(i * share, (i + 1) * share)
-            own_home = home / f"point_{i}"
+        seeds = len(config.seeds)
+        for i, (point, one) in enumerate(owners):
+            part = slice(i * seeds, (i + 1) * seeds)
+            own_home, theirs = home / f"candidate_{i}", material._replace(entry=one.entries[name])
             judged = results.student_rows(
-                name, students[part], tests[part], material, sources, own_home
+                name, students[part], tests[part], theirs, sources, own_home
             )
             for row in judged:
                 row["checkpoint"] = str(own_home.relative_to(workdir) / row["checkpoint"])
-            rows += [{"point": point, **row} for row in judged]
+            rows += [{"point": point, "config": _identity(one), **row} for row in judged]
     return rows

@@ -109,10 +109,13 @@ def train_teachers(
     examples, validation = splits.train.examples, judged_on(splits, config).examples
     validation_ids = ids["test" if config.quirks.select_on_test else "validation"]
     rows = subset_rows(examples.rows, settings.rows, seed=0)
-    k = int(ids["train"].max()) + 1
-    own = [rows[ids["train"][rows] == c] for c in range(k)]
-    # A cluster that the drawn rows miss learns from all of its training rows.
-    own = [part if len(part) else np.flatnonzero(ids["train"] == c) for c, part in enumerate(own)]
+    k = clusters.fitted.k if clusters is not None and key.kind.startswith("packd") else 1
+    own = []
+    for c in range(k):
+        mine = np.flatnonzero(ids["train"] == c)
+        # A cluster that the drawn rows miss learns from all of its rows, and one without any,
+        # as the quirk delta_clusters_from_pcs leaves them, from the drawn rows of all clusters.
+        own.append(next(part for part in (np.intersect1d(rows, mine), mine, rows) if len(part)))
     runs = train.Runs(
         seed=np.arange(k, dtype=np.int32) + 1000 * (key.seed + 1),
         order=np.arange(k, dtype=np.int32),

@@ -25,7 +25,7 @@ ROW = {
 def smoke(**changes):
     """The smoke study with the tokens' entry alone."""
     config = named("smoke")
-    entries = {"tokens-mlp": config.entries["tokens-mlp"]}
+    entries = {"tokens_mlp": config.entries["tokens_mlp"]}
     return dataclasses.replace(config, entries=entries, **changes)
 
 
@@ -50,14 +50,14 @@ def test_results_keep_the_contract(study):
             + 1e-9
         )
     assert len(written["trace"]["sha256"]) == 64
-    assert written["trace"]["rows"]["tokens-mlp"]["train"] > 500
+    assert written["trace"]["rows"]["tokens_mlp"]["train"] > 500
     best = max(row["validation_f1"] for row in written["rows"])
     assert written["rows"][written["selected"]]["validation_f1"] == best
     assert written["rows"] == json.loads(json.dumps(found["rows"]))
 
 
 def test_arms_of_one_entry_have_equal_budgets_and_sizes(study):
-    rows = [r for r in study[1]["rows"] if r["entry"] == "tokens-mlp" and r["arm"] != "marginal"]
+    rows = [r for r in study[1]["rows"] if r["entry"] == "tokens_mlp" and r["arm"] != "marginal"]
     assert len({row["steps"] for row in rows}) == 1
     plain = [row["params"] for row in rows if not row["arm"].startswith("cluster_input")]
     assert len(set(plain)) == 1
@@ -66,10 +66,10 @@ def test_arms_of_one_entry_have_equal_budgets_and_sizes(study):
 
 def test_checkpoints_hold_what_was_judged(study):
     workdir, found = study
-    row = next(r for r in found["rows"] if r["arm"] == "packd" and r["entry"] == "tokens-mlp")
+    row = next(r for r in found["rows"] if r["arm"] == "packd" and r["entry"] == "tokens_mlp")
     tree, meta = restore_checkpoint(workdir / row["checkpoint"])
     assert meta["metrics"]["f1"] == row["f1"] and meta["config"]["arm"] == "packd"
-    entry = from_config_dict(type(smoke().entries["tokens-mlp"]), meta["config"]["entry"])
+    entry = from_config_dict(type(smoke().entries["tokens_mlp"]), meta["config"]["entry"])
     model = build_model(entry.student, InputSpec.of(entry.features))
     fresh = model.init(jax.random.key(0), InputSpec.of(entry.features).zeros(), train=False)
     same = jax.tree.map(lambda a, b: a.shape == b.shape, tree["params"], fresh["params"])
@@ -126,7 +126,7 @@ def test_a_weak_teacher_is_named(study):
 
 
 def test_report_material_is_complete(study):
-    details = study[1]["details"]["tokens-mlp"]
+    details = study[1]["details"]["tokens_mlp"]
     assert len(details["label_frequency"]) == 256
     for clusters in details["clusters"].values():
         assert sum(clusters["test_rows"]) == details["rows"]["test"]

@@ -159,7 +159,7 @@ def trained(tmp_path_factory):
 
 def alone(student):
     """The student's own variables, with a leading axis of one."""
-    return jax.tree.map(lambda leaf: leaf[student.run][None], student.stack.variables)
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[student.run][None], student.stack.variables)
 
 
 def said(trained, candidate, seed):

@@ -1,0 +1,36 @@
+"""All measurements by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Sequence
+
+from packd_jax.benchmarks import pipeline, training
+from packd_jax.benchmarks.scales import Scale
+from packd_jax.benchmarks.timing import Line
+from packd_jax.config import ConfigError
+
+MEASUREMENTS: dict[str, Callable[[Scale, int], Iterator[Line]]] = {
+    "workload": pipeline.workload,
+    "read": pipeline.read,
+    "features": pipeline.features,
+    "encode_memory": pipeline.encode_memory,
+    "distill_throughput": training.distill_throughput,
+    "train_step": training.train_step,
+    "stack": training.stack,
+    "soft_targets": training.soft_targets,
+}
+
+
+def run_benchmarks(names: Sequence[str], scale: Scale, repeats: int) -> Iterator[Line]:
+    """The lines of the named measurements (none: of all), each as soon as it is there.
+
+    Raises ConfigError for a name that there is not, before anything is measured.
+    """
+    for name in names:
+        if name not in MEASUREMENTS:
+            near = difflib.get_close_matches(name, MEASUREMENTS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected {', '.join(MEASUREMENTS)}"
+            raise ConfigError(f"no measurement {name!r}; {hint}")
+    chosen = [MEASUREMENTS[name] for name in dict.fromkeys(names or MEASUREMENTS)]
+    return (line for measurement in chosen for line in measurement(scale, repeats))
