@@ -37,7 +37,7 @@ SEGMENTS = FeatureConfig(encoding="segments")
 TOKENS = FeatureConfig(encoding="tokens")
 TOKEN_STUDENT = ModelConfig("token_mlp", width=4, delta_width=2, pc_width=1, offset_width=2)
 TOKEN_TEACHER = ModelConfig("token_mlp", width=64, delta_width=8, pc_width=4, offset_width=8)
-MIXER_TEACHER = ModelConfig("mixer_flat", width=64, depth=6)  # 80 k parameters
+MIXER_TEACHER = ModelConfig("mixer_flat", width=64, depth=6)  # 49,998 parameters
 
 
 def _entries(student_steps: int, teacher_steps: int, looks: int) -> dict[str, EntryConfig]:
