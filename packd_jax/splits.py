@@ -107,7 +107,7 @@ def _no_rows(
         f"config.trace.{name} = {getattr(config, name)} {config.unit}: holds"
         f" {part.stop - part.start} of the {source.trace.rows} rows of {source.path} (instruction"
         f" ids {ids.min()} to {ids.max()}); expected more than look_back = {features.look_back}"
-        f" and horizon = {features.horizon} rows; set other windows, in instructions, rows or percent"
+        f" and horizon = {features.horizon} rows; set other windows (percent fits any trace)"
     )
 
 

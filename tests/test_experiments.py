@@ -100,3 +100,12 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, told):
     run = command("packd", *arguments, f"--workdir={tmp_path}", expect=2)
     errors = [line for line in run.stderr.splitlines() if not line.startswith("trace:")]
     assert len(errors) == 1 and errors[0].startswith("packd: ") and told in errors[0]
+
+
+def test_describe_trace(tmp_path):
+    trace = tmp_path / "two.txt"
+    trace.write_text("1, 1, 1000, 40, 1\n9, 9, 1040, 44, 0\n12, 12, 901000, 44, 0\n")
+    line = command("describe_trace", trace).stdout.splitlines()[1].split()
+    assert line == ["3", "12", "0.333", "0.500", "2", str(trace)]
+    recorded = command("describe_trace", SMOKE).stdout.splitlines()
+    assert len(recorded) == 2 and "scale 12" in recorded[1]

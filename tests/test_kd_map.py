@@ -158,7 +158,7 @@ def test_a_map_needs_the_plain_student(tmp_path):
 
 
 def test_vocabulary_and_clusters_are_those_of_the_teachers_trace(tmp_path):
-    config = config_of(tmp_path, arms=("no_kd", "cluster_input"), seeds=(0,))
+    config = config_of(tmp_path)
     theirs = trace(400, seed=7, pc=0x9000)
     write_trace(tmp_path / "theirs.txt", theirs)
     cell = CELLS[0]

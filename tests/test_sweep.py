@@ -20,6 +20,7 @@ from packd_jax.teachers import ClusterKey
 from packd_jax.traces.mldpc import write_trace
 
 RATE = "entries.tokens.student_train.learning_rate"
+TEACHERS = "entries.tokens.teacher_train.learning_rate"
 WIDTH = "entries.tokens.student.width"
 ALPHAS = "distill.alphas"
 
@@ -151,7 +152,7 @@ def test_points_that_one_program_can_run():
 
     assert groups({RATE: (1e-3, 1e-2), ALPHAS: ([[0.1]], [[0.2], [0.3]])}) == 1
     assert groups({RATE: (1e-3, 1e-2), WIDTH: (1, 2, 3)}) == 3
-    assert groups({"entries.tokens.teacher_train.learning_rate": (1e-3, 1e-2)}) == 2
+    assert groups({TEACHERS: (1e-3, 1e-2)}) == 2
     assert groups({"entries.tokens.student_train.rows": (0, 40), "seeds": ([0], [1])}) == 4
 
 
@@ -180,6 +181,17 @@ def swept(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("sweep")
     config = config_of(workdir)
     return workdir, config, run(config, sweep.grid(AXES), workdir)
+
+
+@pytest.fixture(scope="module")
+def alone(swept, tmp_path_factory):
+    """The same traces, clusters and teachers, prepared without a sweep."""
+    workdir, (_, config, _) = tmp_path_factory.mktemp("alone"), swept
+    (entry,) = config.entries.values()
+    sources = load_sources(config.trace, workdir)
+    with RunLog(workdir) as log:
+        splits = encode_splits(sources, config.trace, entry.features)
+        return sources, prepare(entry, splits, config, workdir, log)
 
 
 def plain(point):
@@ -213,13 +225,10 @@ def test_every_point_has_its_rows_and_all_share_a_program(swept):
         (Candidate("no_kd", learning_rate=5e-2), 1),
     ],
 )
-def test_rows_are_those_of_a_training_of_its_own(swept, candidate, seed, tmp_path):
-    _, config, rows = swept
-    (entry,) = config.entries.values()
-    sources = load_sources(config.trace, tmp_path)
+def test_rows_are_those_of_a_training_of_its_own(swept, alone, candidate, seed, tmp_path):
+    *_, rows = swept
+    sources, material = alone
     with RunLog(tmp_path) as log:
-        splits = encode_splits(sources, config.trace, entry.features)
-        material = prepare(entry, splits, config, tmp_path, log)
         students = train_students([candidate], [seed], material, tmp_path, "alone", log)
     (row,) = results.student_rows(
         "tokens",
@@ -271,7 +280,7 @@ def test_what_is_there_is_not_run_again(swept):
 
 def test_an_interrupted_sweep_runs_what_is_missing(tmp_path):
     config = config_of(tmp_path, arms=("no_kd",), seeds=(0,))
-    points = [{WIDTH: 1}, {WIDTH: 2}]
+    points = [{TEACHERS: 1e-3}, {TEACHERS: 1e-2}]  # two programs
     whole = run(config, points, tmp_path)
     table = tmp_path / "sweep.jsonl"
     first, second = table.read_text().splitlines(keepends=True)
