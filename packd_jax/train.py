@@ -86,8 +86,9 @@ def make_advance(
     """
     train_step = jax.vmap(make_train_step(model, temperature, soft_weight))
 
-    def one(state, runs, data, targets, rows, soft_rows, total, warmup, i):
+    def one(carry, runs, data, targets, rows, soft_rows, total, warmup, i):
         # rows, soft_rows: i32[orders, CHUNK, B]
+        state, summed = carry
         rows, soft_rows = rows[:, i][runs.order], soft_rows[:, i][runs.order]
         inputs, labels = jax.tree.map(lambda values: values[rows], data)
         soft = alpha = None
@@ -96,14 +97,14 @@ def make_advance(
             cluster = jax.vmap(lambda u, r: targets.cluster[u, r])(runs.soft, soft_rows)
             alpha = jax.vmap(lambda a, c: a[c])(runs.alpha, cluster)
         rate = runs.learning_rate * rate_factor(state.step, total, warmup, schedule)
-        return train_step(state, rate, Batch(inputs, labels, soft, alpha))
+        state, loss = train_step(state, rate, Batch(inputs, labels, soft, alpha))
+        return state, summed + loss
 
     def advance(state, runs, data, targets, rows, soft_rows, total, warmup, count):
         """Advances all runs by `count` <= CHUNK steps: (state, summed loss f32[R])."""
 
         def body(i, carry):
-            state, loss = one(carry[0], runs, data, targets, rows, soft_rows, total, warmup, i)
-            return state, carry[1] + loss
+            return one(carry, runs, data, targets, rows, soft_rows, total, warmup, i)
 
         return jax.lax.fori_loop(0, count, body, (state, jnp.zeros(len(runs.order))))
 
@@ -111,13 +112,13 @@ def make_advance(
         return jax.jit(advance, donate_argnums=0)
     jitted = jax.jit(one, donate_argnums=0)
 
-    def advance_by_calls(state, *operands):
+    def advance_by_calls(state, runs, *operands):
         *args, count = operands
-        loss = 0.0
+        carry = state, jnp.zeros(len(runs.order))
         for i in range(int(count)):
-            state, more = jitted(state, *args, jnp.int32(i))
-            loss = loss + more
-        return state, loss
+            # Nothing else is dispatched between steps: for small networks it would cost as much.
+            carry = jitted(carry, runs, *args, np.int32(i))
+        return carry
 
     return advance_by_calls
 

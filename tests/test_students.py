@@ -162,10 +162,8 @@ def alone(student):
     return jax.tree.map(lambda leaf: np.asarray(leaf)[student.run][None], student.stack.variables)
 
 
-def said(trained, candidate, seed):
+def bits_of(student, own):
     """The bit that a student predicts most in each of the two clusters."""
-    _, own, students = trained
-    student = students[CHOSEN.index(candidate) * len(SEEDS) + SEEDS.index(seed)]
     inputs = own.examples("test", student.cluster_input).inputs
     logits = logits_of(student.model, alone(student), inputs)[0]
     ids = own.clusters[A2].ids["test"]
@@ -174,6 +172,11 @@ def said(trained, candidate, seed):
         (bit,) = np.unique(logits[ids == cluster].argmax(axis=1))
         bits.append(int(bit))
     return bits
+
+
+def said(trained, candidate, seed):
+    _, own, students = trained
+    return bits_of(students[CHOSEN.index(candidate) * len(SEEDS) + SEEDS.index(seed)], own)
 
 
 def parameters(trained, candidate, seed):
@@ -319,20 +322,21 @@ def test_weights_of_the_soft_loss(tmp_path):
 
 def test_students_learn_from_the_drawn_rows_alone(tmp_path):
     own = material()
-    labels = {name: [[LABEL]] * 64 for name in SPLITS}
     few = dataclasses.replace(own.entry.student_train, rows=20)
     own = own._replace(entry=dataclasses.replace(own.entry, student_train=few))
-    drawn = np.sort(np.random.default_rng([0, 64]).permutation(64)[:20])
+    drawn = np.random.default_rng([0, 64]).permutation(64)[:20]
     # Rows that are not drawn say something else: nothing of it may arrive.
+    ids = own.clusters[A2].ids
+    labels = {name: [[LABEL]] * len(rows) for name, rows in ids.items()}
     labels["train"] = [[LABEL] if row in drawn else [1] for row in range(64)]
-    ids = {name: np.arange(64) // 3 % 2 for name in SPLITS}
     others = own._replace(splits=alike(labels, ids))
-    own = own._replace(splits=alike({**labels, "train": [[LABEL]] * 64}, ids))
     found = []
     with RunLog(tmp_path) as log:
         for number, one in enumerate((own, others)):
             home = tmp_path / str(number)
             chosen = [PLAIN, BY_CLUSTER]
             students = train_students(chosen, SEEDS[:1], one, home, "some", log)
+            # Teachers and alphas are those of the drawn rows' clusters.
+            assert [bits_of(s, one) for s in students] == [[LABEL, LABEL], [LABEL, SECOND]]
             found.append([alone(student) for student in students])
     jax.tree.map(np.testing.assert_array_equal, *found)
