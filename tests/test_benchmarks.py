@@ -1,17 +1,26 @@
 """Measurements at smoke size: every line is there and is a number; the arithmetic by hand."""
 
 import json
+import resource
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from packd_jax.benchmarks.encode_memory import peak_bytes, synthetic_trace
 from packd_jax.benchmarks.run import MEASUREMENTS, run_benchmarks
-from packd_jax.benchmarks.scales import SMOKE, accesses
-from packd_jax.benchmarks.timing import compare, format_line, make_line, take_turns
+from packd_jax.benchmarks.scales import SMOKE, accesses, examples
+from packd_jax.benchmarks.timing import Line, compare, format_line, make_line, take_turns
+from packd_jax.benchmarks.training import EXECUTIONS, RATE, our_steps, plain_runs, plain_steps
 from packd_jax.config import ConfigError
+from packd_jax.models import InputSpec, build_model
+from packd_jax.traces.mldpc import write_trace
+from packd_jax.traces.read_trace import read_trace
+from packd_jax.traces.workloads import record_workload
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,8 +45,47 @@ def test_every_round_begins_with_another_call():
 
 
 def test_accesses_begin_again_where_the_workload_ends():
-    trace = accesses(SMOKE, 4_000)
-    assert trace.rows == 4_000 and len({len(column) for column in trace}) == 1
+    rows = record_workload(SMOKE.workload).rows
+    trace = accesses(SMOKE, rows + 10)
+    for column in trace:
+        assert len(column) == rows + 10
+        np.testing.assert_array_equal(column[rows:], column[:10])
+
+
+def test_the_synthetic_trace_is_one_that_can_be_written_and_read(tmp_path):
+    trace = synthetic_trace(1_000)
+    write_trace(tmp_path / "trace.txt", trace)
+    for column, same in zip(trace, read_trace(tmp_path / "trace.txt")):
+        np.testing.assert_array_equal(column, same)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_peak_memory_is_what_was_resident_once():
+    held = np.ones(1 << 24)
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    assert resident > held.nbytes
+    del held
+    # Linux counts pages in batches, by thread; its other peak may be that of a parent.
+    most = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 0.98 * resident < peak_bytes() < 1.02 * most
+
+
+@pytest.mark.parametrize("name", ["tokens token_mlp", "segments resnet"])
+def test_plain_steps_do_what_ours_do(name):
+    """The comparison is between equal work: from equal parameters, equal parameters."""
+    features, config = SMOKE.networks[name]
+    model, data = build_model(config, InputSpec.of(features)), examples(SMOKE, features)
+    batch = data.take(slice(0, SMOKE.batch_size))
+    plain = plain_steps(model, batch, SMOKE)
+    start = jax.tree.map(np.array, plain(0))  # a copy: steps donate what they are given
+    end = jax.tree.map(np.array, plain(2))
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), start, end)
+    assert max(jax.tree.leaves(moved)) > RATE
+    for execution in EXECUTIONS:
+        stacked = our_steps(model, batch, plain_runs(1), SMOKE, execution=execution)(2)
+        ours = jax.tree.map(lambda x: np.array(x[0]), stacked)
+        # Adam's steps are of size RATE; rounding alone moves what has next to no gradient.
+        jax.tree.map(partial(np.testing.assert_allclose, rtol=0, atol=0.1 * RATE), ours, end)
 
 
 def test_an_unknown_measurement_names_the_nearest():
@@ -59,9 +107,33 @@ def test_the_command_measures_everything(tmp_path):
     )
     assert run.returncode == 0, run.stderr
     found = json.loads(out.read_text())
-    names = {line["name"].split()[0] for line in found["lines"]}
-    assert len(names) >= len(MEASUREMENTS) - 1 and found["environment"]["versions"]["jax"]
+    assert {line["name"].split()[0] for line in found["lines"]} == set(MEASUREMENTS)
+    assert found["scale"] == "smoke" and found["environment"]["versions"]["jax"]
     for line in found["lines"]:
-        assert line["median"] > 0 and line["quartiles"][0] <= line["median"], line
-        assert line["against"] is None or line["ratio"] > 0
-    assert any(line["against"] for line in found["lines"])
+        assert list(line) == list(Line._fields)
+        low, high = line["quartiles"]
+        assert 0 < low <= line["median"] <= high and line["repeats"] == found["repeats"] == 2
+        if line["against"]:
+            low, high = line["ratio_quartiles"]
+            assert 0 < low <= line["ratio"] <= high
+        assert f"{line['name']:44}" in run.stdout
+    assert {line["against"] for line in found["lines"]} == {
+        None,
+        "no_kd",
+        "plain jit",
+        "one by one",
+    }
+
+
+def test_a_folder_that_is_not_there_costs_no_time(tmp_path):
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "experiments.benchmark", "--scale=smoke"),
+            f"--out={tmp_path}/none/lines.json",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 2 and "expected a file in a folder" in run.stderr and not run.stdout

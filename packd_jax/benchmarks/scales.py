@@ -56,7 +56,7 @@ SMOKE = Scale(
     batch_size=16,
     stack=2,
     repetition_s=0.0,
-    students=_TINY,
+    students={"tokens token_mlp": _TINY["tokens token_mlp"]},
     networks=_TINY,
 )
 

@@ -26,15 +26,15 @@ from packd_jax.train_step import init_state
 
 EXECUTIONS = ("scan", "loop")
 RATE = 1e-3
-Steps = Callable[[int], None]  # takes so many training steps and waits for them
+Steps = Callable[[int], Any]  # takes so many steps and waits for the parameters, its result
 
 
 def distill_throughput(scale: Scale, repeats: int) -> Iterator[Line]:
     """Training with soft targets, in turn with training without any."""
     for name, (features, config) in scale.students.items():
         model, data = build_model(config, InputSpec.of(features)), examples(scale, features)
-        plain = _our_steps(model, data, _runs(1), scale)
-        distilled = _our_steps(model, data, _distilled(_runs(1)), scale, _targets(data))
+        plain = our_steps(model, data, plain_runs(1), scale)
+        distilled = our_steps(model, data, _distilled(plain_runs(1)), scale, _targets(data))
         steps = _step_count(scale, plain)
         calls = {"kd": partial(distilled, steps), "no_kd": partial(plain, steps)}
         seconds, work = take_turns(calls, repeats), steps * scale.batch_size
@@ -46,11 +46,11 @@ def train_step(scale: Scale, repeats: int) -> Iterator[Line]:
     """Steps as the study takes them, in turn with a plain jitted step on a ready batch."""
     for name, (features, config) in scale.networks.items():
         model, data = build_model(config, InputSpec.of(features)), examples(scale, features)
-        plain = _plain_steps(model, data, scale)
+        plain = plain_steps(model, data, scale)
         steps = _step_count(scale, plain)
         calls = {"plain jit": partial(plain, steps)}
         for execution in EXECUTIONS:
-            ours = _our_steps(model, data, _runs(1), scale, execution=execution)
+            ours = our_steps(model, data, plain_runs(1), scale, execution=execution)
             calls[execution] = partial(ours, steps)
         seconds = take_turns(calls, repeats)
         for execution in EXECUTIONS:
@@ -64,10 +64,10 @@ def stack(scale: Scale, repeats: int) -> Iterator[Line]:
     count = scale.stack
     for name, (features, config) in scale.students.items():
         model, data = build_model(config, InputSpec.of(features)), examples(scale, features)
-        runs, targets = _distilled(_runs(count)), _targets(data)
-        together = _our_steps(model, data, runs, scale, targets)
+        runs, targets = _distilled(plain_runs(count)), _targets(data)
+        together = our_steps(model, data, runs, scale, targets)
         alone = [
-            _our_steps(model, data, jax.tree.map(lambda x, r=r: x[r : r + 1], runs), scale, targets)
+            our_steps(model, data, jax.tree.map(lambda x, r=r: x[r : r + 1], runs), scale, targets)
             for r in range(count)
         ]
         steps = _step_count(scale, together)
@@ -99,7 +99,8 @@ def soft_targets(scale: Scale, repeats: int) -> Iterator[Line]:
     yield make_line("soft_targets tokens token_mlp teachers", "rows/s", data.rows / seconds)
 
 
-def _runs(count: int) -> train.Runs:
+def plain_runs(count: int) -> train.Runs:
+    """Runs of seeds 0, 1, ... without soft targets."""
     seeds = np.arange(count, dtype=np.int32)
     return train.Runs(seeds, np.zeros_like(seeds), np.full(count, RATE, np.float32))
 
@@ -121,7 +122,7 @@ def _distilled(runs: train.Runs) -> train.Runs:
     )
 
 
-def _our_steps(
+def our_steps(
     model: Any,
     data: Examples,
     runs: train.Runs,
@@ -134,9 +135,9 @@ def _our_steps(
     held, device_runs = jax.tree.map(jnp.asarray, ((data.inputs, data.labels), runs))
     order = RowOrder(np.arange(data.rows), seed=0)
     advance = train.make_advance(model, 1.0, 1.0, "cosine", execution)
-    total, warmup, done = jnp.float32(100_000), jnp.float32(50), 0
+    total, warmup, done = jnp.float32(1e6), jnp.float32(0), 0  # a rate as good as constant
 
-    def take(steps: int) -> None:
+    def take(steps: int) -> Any:
         nonlocal state, done
         stop = done + steps
         while done < stop:
@@ -146,12 +147,12 @@ def _our_steps(
             state, loss = advance(state, device_runs, *drawn, total, warmup, jnp.int32(count))
             done += count
             jax.block_until_ready(loss)
-        jax.block_until_ready(state)
+        return jax.block_until_ready(state).params
 
     return take
 
 
-def _plain_steps(model: Any, data: Examples, scale: Scale) -> Steps:
+def plain_steps(model: Any, data: Examples, scale: Scale) -> Steps:
     """Steps of one network, written out by hand, on one batch that is ready on the device."""
     batch = data.take(slice(0, scale.batch_size))
     inputs = {name: jnp.asarray(values) for name, values in batch.inputs.items()}
@@ -177,11 +178,11 @@ def _plain_steps(model: Any, data: Examples, scale: Scale) -> Steps:
 
     state, jitted = jax.jit(init)(), jax.jit(step, donate_argnums=0)
 
-    def take(steps: int) -> None:
+    def take(steps: int) -> Any:
         nonlocal state
         for _ in range(steps):
-            state, value = jitted(state, inputs, labels)
-        jax.block_until_ready((state, value))
+            state, _ = jitted(state, inputs, labels)
+        return jax.block_until_ready(state)[0]
 
     return take
 
