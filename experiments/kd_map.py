@@ -3,8 +3,9 @@
 python -m experiments.kd_map --trace=FILE[,FILE...] --workdir=DIR
 
 Several traces are one mix. --teacher_trace has teachers from other programs, --shift_pages
-judges on another address layout. About 15 s a cell and 3 minutes of teachers on 2 cores.
-Leaves map.json and map.txt; the same command again runs the cells that are missing.
+judges on another address layout, --adapt_rate lets students learn on while they are judged.
+About 15 s a cell and 3 minutes of teachers on 2 cores. Leaves map.json and map.txt; the same
+command again runs the cells that are missing.
 """
 
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ CONFIG = define_config("map")
 TRACE = flags.DEFINE_list("trace", [], "load trace files; without any, the config's workload")
 TEACHER_TRACE = flags.DEFINE_list("teacher_trace", [], "traces of the teachers, if other ones")
 SHIFT_PAGES = flags.DEFINE_integer("shift_pages", 0, "move the test addresses by so many pages")
+ADAPT_RATE = flags.DEFINE_float("adapt_rate", 0.0, "learn on while judged, at this rate; 0: do not")
 WORKDIR = flags.DEFINE_string("workdir", "runs/map", "where everything goes")
 ROWS = flags.DEFINE_list("rows", ["500", "300", "2000", "20000", "0"], "student rows; 0: all")
 STEPS = flags.DEFINE_list("teacher_steps", ["3000", "60"], "steps of each teacher")
@@ -38,7 +40,15 @@ def main(argv: Sequence[str]) -> None:
     workdir = Path(WORKDIR.value)
     with RunLog(workdir) as log:
         cells = star(*axes)
-        found = run_map(config, cells, workdir, log, TEACHER_TRACE.value, SHIFT_PAGES.value)
+        found = run_map(
+            config,
+            cells,
+            workdir,
+            log,
+            TEACHER_TRACE.value,
+            SHIFT_PAGES.value,
+            ADAPT_RATE.value,
+        )
     text = map_table(found)
     (workdir / "map.txt").write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from packd_jax import clustering, results, summary
+from packd_jax.adaptation import judge_adapting
 from packd_jax.config import Config, ConfigError, EntryConfig, to_json_dict
 from packd_jax.json_files import write_json
 from packd_jax.protocol import choose, prepare
@@ -53,6 +54,7 @@ def run_map(
     log: RunLog,
     teacher_paths: Sequence[str] = (),
     shift_pages: int = 0,
+    adapt_rate: float = 0.0,
 ) -> list[dict[str, Any]]:
     """Runs the cells for the config's traces together; returns one row per paired difference.
 
@@ -61,13 +63,16 @@ def run_map(
         of the students' own: other programs.
       shift_pages: judge on a test split whose addresses are moved by so many pages, as in a
         second run of the program with another address layout.
+      adapt_rate: above 0, students go on learning on test at this rate; see `adaptation`.
 
     A cell that is done is read back from `workdir/cells`; the map is `workdir/map.json`.
     Raises ConfigError when the workdir holds a map of another kind, or arms lack `no_kd`.
     """
     if "no_kd" not in config.arms:
         raise ConfigError(f"config.arms = {config.arms}: expected no_kd, the others' measure")
-    _claim(config, teacher_paths, shift_pages, workdir)
+    where = {"teacher_paths": list(teacher_paths), "shift_pages": shift_pages}
+    where |= {"adapt_rate": adapt_rate}
+    _claim({"config": to_json_dict(config), **where}, workdir)
     sources = load_sources(config.trace, workdir)
     differences = []
     for cell in cells:
@@ -75,9 +80,7 @@ def run_map(
         if not done.exists():
             log.say(f"map: {cell}")
             config_of_cell = _in_regime(config, cell)
-            rows = _run_cell(
-                config_of_cell, sources, workdir, cell, log, teacher_paths, shift_pages
-            )
+            rows = _run_cell(config_of_cell, sources, workdir, cell, log, **where)
             done.parent.mkdir(parents=True, exist_ok=True)
             write_json(done, {"cell": cell._asdict(), "rows": rows})
         rows = json.loads(done.read_text())["rows"]
@@ -85,7 +88,8 @@ def run_map(
         params = next(r["params"] for r in rows if r["arm"] == "no_kd")
         for difference in summary.paired_differences(rows):
             differences.append({**cell._asdict(), "params": params, **difference, "means": means})
-    write_json(workdir / "map.json", {"traces": [s.path for s in sources], "map": differences})
+    traces = [source.path for source in sources]
+    write_json(workdir / "map.json", {"traces": traces, **where, "map": differences})
     return differences
 
 
@@ -110,20 +114,15 @@ def map_table(differences: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _claim(config: Config, teacher_paths: Sequence[str], shift_pages: int, workdir: Path) -> None:
+def _claim(mine: dict[str, Any], workdir: Path) -> None:
     """Makes the workdir this map's: cells that another left would be taken for its own."""
     path = workdir / "config.json"
-    mine = {
-        "config": to_json_dict(config),
-        "teacher_paths": list(teacher_paths),
-        "shift_pages": shift_pages,
-    }
     if not path.exists():
         write_json(path, mine)
     elif json.loads(path.read_text()) != mine:
         raise ConfigError(
-            f"{workdir} holds a map of another config, teachers or shift; name another workdir,"
-            " or remove this one"
+            f"{workdir} holds a map of another config, teachers, shift or rate; name another"
+            " workdir, or remove this one"
         )
 
 
@@ -146,6 +145,7 @@ def _run_cell(
     log: RunLog,
     teacher_paths: Sequence[str],
     shift_pages: int,
+    adapt_rate: float,
 ) -> list[dict[str, Any]]:
     ((name, entry),) = config.entries.items()
     taught = list(sources)
@@ -163,7 +163,10 @@ def _run_cell(
     students = train_students(chosen, config.seeds, material, home, "map", log)
     if shift_pages:
         material = _transplanted(material, _shifted(material, sources, entry, shift_pages))
-    tests = results.judge_on_test(students, material)
+    if adapt_rate:
+        tests = judge_adapting(students, material, adapt_rate)
+    else:
+        tests = results.judge_on_test(students, material)
     return results.student_rows(name, students, tests, material, sources, home)
 
 

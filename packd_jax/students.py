@@ -145,7 +145,7 @@ def _train_group(
     rows = subset_rows(everything.rows, settings.rows, seed=0)
     examples = everything if len(rows) == everything.rows else everything.take(rows)
 
-    keys = [c.teacher_key(_teacher_seed(config, seed)) for c, seed in pairs]
+    keys = [teacher_key(c, seed, config) for c, seed in pairs]
     sets = list(dict.fromkeys(key for key in keys if key is not None))
     targets = None
     if sets:
@@ -163,10 +163,9 @@ def _train_group(
         order=np.array(order_of, np.int32),
         learning_rate=np.array(rates, np.float32),
         soft=np.array([sets.index(key) if key else 0 for key in keys], np.int32) if sets else None,
-        alpha=np.array([_alphas(c, most) for c, _ in pairs], np.float32) if sets else None,
+        alpha=np.array([alphas(c, most) for c, _ in pairs], np.float32) if sets else None,
     )
     split = "test" if quirks.select_on_test else "validation"
-    square = temperature**2 if config.distill.square_temperature else 1.0
     with log.stage(f"students {name}", total=settings.steps) as progress:
         fit = train.fit(
             model,
@@ -177,7 +176,7 @@ def _train_group(
             settings,
             targets=targets,
             temperature=temperature,
-            soft_weight=square * (0.5 if quirks.half_kl else 1.0),
+            soft_weight=soft_weight(config, temperature),
             execution=train.choose_execution(settings, entry.student),
             directory=workdir / "students" / name,
             progress=progress,
@@ -185,11 +184,19 @@ def _train_group(
     return [Student(c, seed, model, fit, i, cluster_input) for i, (c, seed) in enumerate(pairs)]
 
 
-def _teacher_seed(config: Config, seed: int) -> int:
-    return config.seeds.index(seed) % config.teacher_seeds
+def teacher_key(candidate: Candidate, seed: int, config: Config) -> TeacherKey | None:
+    """The teacher set of the student with that seed; None if its arm has none."""
+    return candidate.teacher_key(config.seeds.index(seed) % config.teacher_seeds)
 
 
-def _alphas(candidate: Candidate, most: int) -> list[float]:
+def soft_weight(config: Config, temperature: float) -> float:
+    """What the soft loss is multiplied by, apart from 1 - alpha."""
+    square = temperature**2 if config.distill.square_temperature else 1.0
+    return square * (0.5 if config.quirks.half_kl else 1.0)
+
+
+def alphas(candidate: Candidate, most: int) -> list[float]:
+    """The candidate's alpha for each of `most` clusters; the last one for those it lacks."""
     alpha = candidate.alpha
     return [*alpha, *[alpha[-1]] * (most - len(alpha))]
 
@@ -221,7 +228,7 @@ def _orders(
     for candidate, seed in pairs:
         key = None
         if material.config.quirks.clusters_in_turn and candidate.arm.startswith("packd"):
-            key = candidate.teacher_key(_teacher_seed(material.config, seed))
+            key = teacher_key(candidate, seed, material.config)
         if (seed, key) not in orders:
             groups = material.teachers[key].ids["train"][rows] if key else None
             orders[seed, key] = RowOrder(np.arange(len(rows), dtype=np.int32), seed, groups)

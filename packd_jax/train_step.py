@@ -48,12 +48,12 @@ def rate_factor(step: Array, total: Array, warmup: Array, schedule: str) -> Arra
 def init_state(model: Any, seeds: np.ndarray, sample: dict[str, Array]) -> TrainState:
     """Fresh stacked state for `seeds` i32[R]; `sample` is any batch of inputs."""
     variables = ensemble.init(model, seeds, sample)
-    opt_state = _init_moments(variables["params"])
+    opt_state = init_moments(variables["params"])
     step = jnp.zeros(len(seeds), jnp.int32)
     return TrainState(step, variables["params"], variables["batch_stats"], opt_state)
 
 
-_init_moments = jax.jit(jax.vmap(optax.scale_by_adam().init))
+init_moments = jax.jit(jax.vmap(optax.scale_by_adam().init))
 
 
 def make_train_step(

@@ -141,6 +141,7 @@ def test_another_map_in_the_same_workdir_is_refused(mapped):
     others = [
         (dataclasses.replace(config, seeds=(0, 2)), {}),
         (config, {"shift_pages": 1}),
+        (config, {"adapt_rate": 1e-3}),
         (config, {"teacher_paths": [str(workdir / "some.txt")]}),
     ]
     for other, options in others:
@@ -254,6 +255,15 @@ def test_only_arms_that_see_the_cluster_are_judged_otherwise(mapped, tmp_path):
         np.testing.assert_array_equal(f1_of(after, arm), f1_of(before, arm))
     assert (f1_of(after, "cluster_input") != f1_of(before, "cluster_input")).all()
     assert [r["validation_f1"] for r in after] == [r["validation_f1"] for r in before]
+
+
+def test_students_that_learn_on_are_judged_otherwise(mapped, tmp_path):
+    workdir, *_ = mapped
+    run(config_of(tmp_path), CELLS[:1], tmp_path, adapt_rate=0.05)
+    # 110 rows of test are less than a chunk: nothing is complete before it is predicted.
+    for one, other in zip(rows_of(workdir, CELLS[0]), rows_of(tmp_path, CELLS[0])):
+        assert one["f1"] == pytest.approx(other["f1"], abs=1e-6)
+    assert json.loads((tmp_path / "map.json").read_text())["adapt_rate"] == 0.05
 
 
 def test_the_map_as_text():
