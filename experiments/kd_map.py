@@ -21,8 +21,12 @@ from packd_jax.run_log import RunLog
 CONFIG = define_config("map")
 TRACE = flags.DEFINE_list("trace", [], "load trace files; without any, the config's workload")
 TEACHER_TRACE = flags.DEFINE_list("teacher_trace", [], "traces of the teachers, if other ones")
-SHIFT_PAGES = flags.DEFINE_integer("shift_pages", 0, "move the test addresses by so many pages")
-ADAPT_RATE = flags.DEFINE_float("adapt_rate", 0.0, "learn on while judged, at this rate; 0: do not")
+SHIFT_PAGES = flags.DEFINE_integer(
+    "shift_pages", 0, "move the test addresses by so many pages", lower_bound=0
+)
+ADAPT_RATE = flags.DEFINE_float(
+    "adapt_rate", 0.0, "learn on while judged, at this rate; 0: do not", lower_bound=0.0
+)
 WORKDIR = flags.DEFINE_string("workdir", "runs/map", "where everything goes")
 ROWS = flags.DEFINE_list("rows", ["500", "300", "2000", "20000", "0"], "student rows; 0: all")
 STEPS = flags.DEFINE_list("teacher_steps", ["3000", "60"], "steps of each teacher")

@@ -61,14 +61,19 @@ def candidates(arm: str, config: Config) -> list[Candidate]:
     if arm not in TEACHERS_OF:
         return [Candidate(arm, clusters=c) for c in clusters]
     # One alpha per cluster means something only where there is a teacher per cluster.
-    alphas = [a for a in distill.alphas if len(a) == 1 or arm in ("packd", "packd_random")]
-    if not alphas:
+    by_cluster = arm in ("packd", "packd_random")
+    found = [
+        Candidate(arm, a, t, c)
+        for a, t, c in itertools.product(distill.alphas, distill.temperatures, clusters)
+        if len(a) == 1 or (by_cluster and c is not None and len(a) == c.k)
+    ]
+    if not found:
+        teachers = "one teacher for each cluster" if by_cluster else "one teacher"
         raise ConfigError(
-            f"config.distill.alphas = {distill.alphas}: arm {arm} has one teacher; expected at"
-            " least one candidate with a single alpha beside those with one alpha per cluster"
+            f"config.distill.alphas = {distill.alphas}: arm {arm} has {teachers}; expected at"
+            f" least one candidate with a single alpha, or for packd with K = {distill.cluster_ks}"
         )
-    choices = itertools.product(alphas, distill.temperatures, clusters)
-    return [Candidate(arm, a, t, c) for a, t, c in choices]
+    return found
 
 
 class Student(NamedTuple):

@@ -23,7 +23,7 @@ from packd_jax.config import Config, ConfigError, from_config_dict, to_json_dict
 from packd_jax.protocol import prepare
 from packd_jax.run_log import RunLog
 from packd_jax.splits import encode_splits, load_sources
-from packd_jax.students import Candidate, candidates, train_students
+from packd_jax.students import TEACHERS_OF, Candidate, candidates, train_students
 
 Point = dict[str, Any]  # dotted field -> value
 
@@ -131,7 +131,12 @@ def front_table(front: Sequence[Mapping[str, Any]]) -> str:
     """The front as text, one line each."""
     lines = [f"{'params':>9} {'bytes':>10} {'val. F1':>8} {'test F1':>8}  entry, arm, point"]
     for row in front:
-        point = ", ".join(f"{key.split('.')[-1]}={value}" for key, value in row["point"].items())
+        fields = {key.split(".")[-1]: value for key, value in row["point"].items()}
+        if row["arm"] in TEACHERS_OF:
+            fields |= {"alpha": row["alpha"], "temperature": row["temperature"]}
+        if row.get("clusters"):
+            fields["clusters"] = row["clusters"]
+        point = ", ".join(f"{name}={value}" for name, value in fields.items())
         lines.append(
             f"{row['params']:>9,} {row['bytes']:>10,} {row['validation_f1']:>8.4f} "
             f"{row['f1']:>8.4f}  {row['entry']}, {row['arm']}, {point}"

@@ -124,6 +124,8 @@ def train_teachers(
     spec = InputSpec.of(entry.features)
     model = build_model(entry.teacher, spec, config.quirks.lstm_along_batch)
     validation_rows = [np.flatnonzero(validation_ids == c) for c in range(k)]
+    # A teacher without a validation row of its own is looked at on all of them.
+    looked_at = [r if len(r) else np.arange(len(validation_ids)) for r in validation_rows]
     with log.stage(f"teachers {key}", total=settings.steps) as progress:
         fit = train.fit(
             model,
@@ -132,7 +134,7 @@ def train_teachers(
             [RowOrder(part, seed=1000 * (key.seed + 1) + c) for c, part in enumerate(own)],
             validation,
             settings,
-            validation_rows=None if k == 1 else validation_rows,
+            validation_rows=None if k == 1 else looked_at,
             execution=train.choose_execution(settings, entry.teacher),
             directory=workdir / "teachers" / str(key),
             progress=progress,

@@ -5,7 +5,10 @@ from pathlib import Path
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=2"
+    os.environ.get("XLA_FLAGS", "")
+    + " --xla_force_host_platform_device_count=2"
+    # Programs of tests run for less time than they compile.
+    + " --xla_backend_optimization_level=0"
 )
 
 # Tests and the commands that they start share what they compile.

@@ -50,8 +50,8 @@ MANY = study(
         ("marginal", 0),
         ("no_kd", 1),
         ("kd", 2 * 2),  # alphas, temperatures
-        ("packd", 3 * 2 * 4),  # alphas, temperatures, clusterings
-        ("packd_random", 3 * 2 * 4),
+        ("packd", 2 * 2 * 4 + 2 * 2),  # alphas, temperatures, clusterings; two alphas: K = 2
+        ("packd_random", 2 * 2 * 4 + 2 * 2),
         ("kd_budget", 2 * 2 * 4),
         ("cluster_input", 4),
         ("cluster_input_kd", 2 * 2 * 4),
@@ -69,7 +69,14 @@ def test_settings_that_an_arm_may_choose_from(arm, count):
     elif found:
         alphas = {(0.1,), (0.5,)} | ({(0.2, 0.3)} if arm.startswith("packd") else set())
         assert {c.alpha for c in found} == alphas
+        assert all(len(c.alpha) in (1, c.clusters.k) for c in found if c.clusters)
         assert {c.temperature for c in found} == {1.0, 2.0}
+
+
+def test_alphas_for_another_number_of_clusters_leave_packd_without_any():
+    config = study(distill=DistillConfig(alphas=((0.2, 0.3, 0.4),), cluster_ks=(2,)))
+    with pytest.raises(ConfigError, match=r"arm packd has one teacher for each .* K = \(2,\)"):
+        candidates("packd", config)
 
 
 @pytest.mark.parametrize("arm", ["kd", "kd_budget", "cluster_input_kd"])

@@ -415,6 +415,9 @@ def test_the_front_as_text():
     assert lines[1].split() == ["8", "32", "0.3000", "0.3500", "e,", "marginal,"]
     assert lines[2].split() == ["1,024", "4,096", "0.5000", "0.2500", "e,", "no_kd,", "width=2"]
     assert len({len(line.split("  e")[0]) for line in lines}) == 1
+    taught = row("packd", 4096, 0.5, 0.25, alpha=[0.1], temperature=2.0, clusters="a3")
+    line = sweep.front_table([taught]).splitlines()[1]
+    assert line.endswith("e, packd, alpha=[0.1], temperature=2.0, clusters=a3")
 
 
 def test_seeds_are_averaged_as_numpy_does(swept):
