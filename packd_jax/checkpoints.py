@@ -1,9 +1,10 @@
 """Checkpoints: one directory with arrays and their meaning, written whole or not at all.
 
-orbax writes the values and, in `_CHECKPOINT_METADATA`, a JSON record: the caller's `meta`, the
-table of leaves and a checksum. The bytes of all leaves lie end to end in one orbax array, as
-orbax spends about a millisecond per array: a small network with its optimiser state saves and
-restores several times faster than leaf by leaf. No pickle: a stranger's file runs no code.
+orbax writes the leaves by name (`params/Dense_0/kernel`) and, in `_CHECKPOINT_METADATA`, a JSON
+record: the caller's `meta`, the table of leaves and a checksum. Anything that reads orbax reads
+the leaves; those without a number (no element) are in the table alone, and numbers that NumPy
+lacks (bfloat16) are stored as the unsigned integers of their bits. No pickle: a stranger's file
+runs no code.
 
 How a save replaces a checkpoint `D`, with helpers beside it:
 
@@ -31,6 +32,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import absl.logging
+import numpy as np
 import orbax.checkpoint as ocp
 
 from packd_jax.json_files import plain_json
@@ -40,13 +42,12 @@ from packd_jax.named_leaves import (
     described_leaf,
     host_arrays,
     in_structure_of,
-    joined_bytes,
     nested_dict,
-    split_bytes,
 )
 
 _RECORD_FILE = "_CHECKPOINT_METADATA"  # orbax's name for the JSON beside the arrays
-_FORMAT = "packd_jax checkpoint 1"
+_ALONE = "value"  # the name in the files of a tree that is a single array
+_FORMAT = "packd_jax checkpoint 2"
 
 
 class CheckpointError(ValueError):
@@ -83,14 +84,14 @@ def save_checkpoint(directory: str | os.PathLike, tree: Any, meta: Mapping[str, 
         plain_meta = plain_json(meta, "meta")
     except (LeafError, TypeError) as error:
         raise CheckpointError(target, str(error)) from None
-    values = joined_bytes(arrays)
-    if not values.size:  # orbax refuses it, too
+    stored = {path or _ALONE: _as_stored(a) for path, a in arrays.items() if a.size}
+    if not stored:  # orbax refuses it, too
         raise CheckpointError(target, "the tree holds no numbers; expected an array at least")
     record = {
         "format": _FORMAT,
         "meta": plain_meta,
         "leaves": {path: [array.shape, array.dtype.name] for path, array in arrays.items()},
-        "crc32": zlib.crc32(values),
+        "crc32": _checksum(arrays),
     }
 
     new, old = _beside(target, "new"), _beside(target, "old")
@@ -98,7 +99,7 @@ def save_checkpoint(directory: str | os.PathLike, tree: Any, meta: Mapping[str, 
         os.rename(new, target)
     _remove_leftovers(target)
     with _orbax_checkpointer() as writer:
-        writer.save(new, args=ocp.args.PyTreeSave({"values": values}), custom_metadata=record)
+        writer.save(new, args=ocp.args.PyTreeSave(stored), custom_metadata=record)
     if target.exists():
         os.rename(target, old)
     os.rename(new, target)
@@ -122,13 +123,13 @@ def restore_checkpoint(
     record = _read_record(target)
     try:
         with _orbax_checkpointer() as reader:
-            values = reader.restore(target, args=ocp.args.PyTreeRestore())["values"]
+            stored = reader.restore(target, args=ocp.args.PyTreeRestore())
     except Exception as error:  # broken files raise nearly everything
         raise _damaged(target, f"its arrays cannot be read ({_first_line(error)})") from error
-    _check_length(target, record, values.shape)
-    if zlib.crc32(values) != record.crc32:
+    _check_shapes(target, record, stored)
+    arrays = {leaf.path: _as_saved(leaf, stored.get(leaf.path or _ALONE)) for leaf in record.leaves}
+    if _checksum(arrays) != record.crc32:
         raise _damaged(target, "its values differ from their checksum")
-    arrays = split_bytes(record.leaves, values)
     if like is None:
         return nested_dict(arrays), record.meta
     try:
@@ -146,10 +147,10 @@ def describe_checkpoint(directory: str | os.PathLike) -> CheckpointDescription:
     record = _read_record(target)
     try:
         with _orbax_checkpointer() as reader:
-            shape = tuple(reader.handler.metadata(target).tree["values"].shape)
+            stored = reader.handler.metadata(target).tree
     except Exception as error:  # as in restore_checkpoint
         raise _damaged(target, f"its arrays cannot be read ({_first_line(error)})") from error
-    _check_length(target, record, shape)
+    _check_shapes(target, record, stored)
     return record
 
 
@@ -210,10 +211,34 @@ def _read_record(target: Path) -> CheckpointDescription:
     return found
 
 
-def _check_length(target: Path, record: CheckpointDescription, shape: tuple[int, ...]) -> None:
-    expected = sum(leaf.size_bytes for leaf in record.leaves)
-    if shape != (expected,):
-        raise _damaged(target, f"it holds values of shape {shape}, its leaves have {expected} B")
+def _check_shapes(target: Path, record: CheckpointDescription, stored: Mapping[str, Any]) -> None:
+    expected = {leaf.path or _ALONE: leaf.shape for leaf in record.leaves if leaf.size}
+    found = {path: tuple(array.shape) for path, array in stored.items()}
+    for path in sorted(expected.keys() | found.keys()):
+        have, want = found.get(path, "absent"), expected.get(path, "absent")
+        if have != want:
+            raise _damaged(target, f"leaf {path} is stored as {have}, its record says {want}")
+
+
+def _as_stored(array: np.ndarray) -> np.ndarray:
+    # Kind "V": a type that NumPy has from elsewhere, which files need not know.
+    return array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
+
+
+def _as_saved(leaf: LeafDescription, stored: Any) -> np.ndarray:
+    if stored is None:
+        return np.zeros(leaf.shape, leaf.dtype)
+    dtype = np.dtype(leaf.dtype)
+    array = np.asarray(stored)
+    return array.view(dtype) if dtype.kind == "V" else array.astype(dtype, copy=False)
+
+
+def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
+    """CRC-32 of the bytes of all leaves, end to end in their order."""
+    value = 0
+    for array in arrays.values():
+        value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), value)
+    return value
 
 
 def _beside(target: Path, role: str) -> Path:

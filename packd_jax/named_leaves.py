@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -58,23 +58,6 @@ def host_arrays(tree: Any) -> dict[str, np.ndarray]:
         path: np.asarray(leaf, dtype=leaf.dtype.newbyteorder("="))
         for path, leaf in zip(leaves, host)
     }
-
-
-def joined_bytes(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The bytes of all arrays end to end, uint8[B]."""
-    parts = [np.ascontiguousarray(a).reshape(-1).view(np.uint8) for a in arrays.values()]
-    return np.concatenate([np.zeros(0, np.uint8), *parts])
-
-
-def split_bytes(leaves: Iterable[LeafDescription], values: np.ndarray) -> dict[str, np.ndarray]:
-    """The arrays that `joined_bytes` made `values` uint8[B] of, described in the same order."""
-    arrays = {}
-    start = 0
-    for leaf in leaves:
-        part = values[start : start + leaf.size_bytes].copy()  # a copy is aligned for any dtype
-        arrays[leaf.path] = part.view(jnp.dtype(leaf.dtype)).reshape(leaf.shape)
-        start += leaf.size_bytes
-    return arrays
 
 
 def nested_dict(arrays: Mapping[str, np.ndarray]) -> Any:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -159,6 +160,15 @@ def test_other_peoples_directories_are_not_overwritten(tmp_path):
     with pytest.raises(CheckpointError, match="is no checkpoint; name a new directory"):
         save_checkpoint(tmp_path / "thesis.tex", {"a": np.ones(2)}, {})
     assert (tmp_path / "thesis.tex").read_text() == "text"
+
+
+def test_orbax_alone_reads_the_leaves_by_name(tmp_path):
+    tree = {"a": {"b": np.arange(3.0)}, "c": jnp.ones(2, jnp.bfloat16), "d": np.zeros((0, 3))}
+    save_checkpoint(tmp_path / "c", tree, {})
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
+        found = reader.restore(tmp_path / "c", args=ocp.args.PyTreeRestore())
+    assert sorted(found) == ["a/b", "c"] and found["a/b"].tolist() == [0, 1, 2]
+    assert found["c"].view(jnp.bfloat16).tolist() == [1, 1]
 
 
 def test_describe_needs_no_values(tmp_path):
