@@ -4,8 +4,8 @@ python -m experiments.kd_map --trace=FILE[,FILE...] --workdir=DIR
 
 Several traces are one mix. --teacher_trace has teachers from other programs, --shift_pages
 judges on another address layout, --adapt_rate lets students learn on while they are judged.
-About 15 s a cell and 3 minutes of teachers on 2 cores. Leaves map.json and map.txt; the same
-command again runs the cells that are missing.
+About 15 s a cell and 3 minutes of teachers on 2 cores. Leaves map.json, map.txt and
+map.svg; the same command again runs the cells that are missing.
 """
 
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from absl import flags
 from experiments.command_line import define_config, run, study_config
 from packd_jax.config import ConfigError
 from packd_jax.kd_map import map_table, run_map, star
+from packd_jax.kd_map_plot import write_map_plot
 from packd_jax.run_log import RunLog
 
 CONFIG = define_config("map")
@@ -55,6 +56,7 @@ def main(argv: Sequence[str]) -> None:
         )
     text = map_table(found)
     (workdir / "map.txt").write_text(text + "\n", encoding="utf-8")
+    write_map_plot(found, workdir / "map.svg")
     print(text)
 
 

@@ -136,7 +136,8 @@ class _Lessons:
             return Batch(inputs, labels, None, None)
         soft = np.stack([values[rows] for values in self.soft])[self.of_run]
         cluster = np.stack([ids[rows] for ids in self.cluster])[self.of_run]
-        return Batch(inputs, labels, soft, np.take_along_axis(self.alpha, cluster, axis=1))
+        alpha: Any = np.take_along_axis(self.alpha, cluster, axis=1)
+        return Batch(inputs, labels, soft, alpha)
 
 
 def _answers(key: TeacherKey, material: Material, temperature: float) -> Any:

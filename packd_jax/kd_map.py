@@ -70,8 +70,11 @@ def run_map(
     """
     if "no_kd" not in config.arms:
         raise ConfigError(f"config.arms = {config.arms}: expected no_kd, the others' measure")
-    where = {"teacher_paths": list(teacher_paths), "shift_pages": shift_pages}
-    where |= {"adapt_rate": adapt_rate}
+    where: dict[str, Any] = {
+        "teacher_paths": list(teacher_paths),
+        "shift_pages": shift_pages,
+        "adapt_rate": adapt_rate,
+    }
     _claim({"config": to_json_dict(config), **where}, workdir)
     sources = load_sources(config.trace, workdir)
     differences = []
