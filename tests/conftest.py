@@ -17,5 +17,10 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax  # noqa: E402  reads the settings above
+from hypothesis import settings  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# How long an example takes depends on who else uses the machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")

@@ -30,7 +30,7 @@ def test_a_schedule_by_hand():
     assert schedule(rows[:0], 3, 4) == []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(1, 5), max_size=200),
     st.integers(1, 40),

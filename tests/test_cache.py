@@ -79,7 +79,6 @@ def reference_levels(config, accesses):
 accesses = st.lists(st.tuples(st.integers(0, 64 * 40 - 1), st.booleans()), max_size=300)
 
 
-@settings(deadline=None)
 @given(accesses)
 def test_filter_equals_reference(stream):
     address = np.array([a for a, _ in stream], np.uint64)
@@ -97,7 +96,7 @@ def test_filter_equals_reference(stream):
     np.testing.assert_array_equal(trace.cycle, ((instr_id + before) // 4)[rows])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(accesses)
 def test_recorder_equals_filter(stream):
     recorder = new_recorder(TINY, 10_000)

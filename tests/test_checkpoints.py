@@ -66,7 +66,7 @@ nested = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(tree=nested)
 def test_nested_dicts_come_back_bit_for_bit(tree, tmp_path_factory):
     directory = tmp_path_factory.mktemp("round") / "checkpoint"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from packd_jax.clustering import assign, fit_clusters, random_clusters, window_features
@@ -121,7 +121,6 @@ def test_windows_that_do_not_fit_are_refused():
             fit_clusters(bad, ClusterConfig(k=3))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 1000), min_size=1, max_size=6).filter(any),
     st.integers(1, 500),

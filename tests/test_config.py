@@ -4,7 +4,7 @@ import dataclasses
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
@@ -80,7 +80,6 @@ budgets = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(st.builds(EntryConfig, features, families, families, budgets, budgets))
 def test_any_entry_survives_json(entry):
     values = json.loads(json.dumps(to_json_dict(entry)))

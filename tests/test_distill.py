@@ -5,7 +5,7 @@ import json
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -44,7 +44,6 @@ def files(directory):
 logits = hnp.arrays(np.float32, 20, elements=st.floats(-200, 200, width=32))
 
 
-@settings(deadline=None)
 @given(logits, st.sampled_from([0.5, 1.0, 3.0, 20.0]))
 def test_the_error_of_what_is_stored_is_as_stated(logits, temperature):
     scaled = np.clip(logits.astype(np.float64) / temperature, -700, 700)

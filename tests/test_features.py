@@ -89,7 +89,7 @@ def window_of(trace, row, config):
     return range(row - config.look_back + 1, row + 1)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(traces(), st.booleans(), st.booleans(), st.sampled_from(["segments", "tokens"]))
 def test_labels_are_the_deltas_to_come(trace, miss_labels, keep_empty, encoding):
     config = dataclasses.replace(
@@ -123,7 +123,7 @@ def test_a_label_by_eye():
     assert np.flatnonzero(unpack_labels(examples.labels)[0]).tolist() == [0, 7]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(traces())
 def test_segments_are_the_digits_of_the_block_to_base_64(trace):
     config = dataclasses.replace(SMALL, encoding="segments")
@@ -136,7 +136,7 @@ def test_segments_are_the_digits_of_the_block_to_base_64(trace):
             assert max(digits) < 64
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(traces(), st.sampled_from(["current", "previous"]))
 def test_tokens_are_those_of_the_reference(trace, delta_from):
     config = dataclasses.replace(SMALL, delta_from=delta_from)
@@ -165,7 +165,6 @@ def test_tokens_are_those_of_the_reference(trace, delta_from):
 deltas = st.one_of(st.integers(-200, 200), st.integers(-LAST_BLOCK, LAST_BLOCK))
 
 
-@settings(deadline=None)
 @given(deltas, st.integers(1, 69), st.integers(1, 58))
 def test_delta_tokens_fit_their_vocabulary_and_mirror_by_sign(delta, exact, buckets):
     config = FeatureConfig(delta_exact=exact, delta_log_buckets=buckets)
@@ -178,7 +177,6 @@ def test_delta_tokens_fit_their_vocabulary_and_mirror_by_sign(delta, exact, buck
         assert mirrored - token == (buckets if delta > 0 else -buckets)
 
 
-@settings(deadline=None)
 @given(st.integers(1, LAST_BLOCK), st.integers(1, LAST_BLOCK))
 def test_delta_tokens_are_exact_near_zero_and_monotone_beyond(a, b):
     small, large = sorted((a, b))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from packd_jax.traces.graphs import _rmat_edges, _symmetric_rows, make_graph
@@ -10,7 +10,6 @@ from packd_jax.traces.graphs import _rmat_edges, _symmetric_rows, make_graph
 KINDS = ("kron", "uniform")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=60))
 def test_rows_equal_sets(edges):
     ends = np.array(edges, np.int32).reshape(-1, 2)

@@ -59,7 +59,7 @@ def test_bins_hold_what_they_say():
     )
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.integers(0, 20))
 def test_merged_histograms_are_the_histogram_of_all_rows(seed, cut):
     logits, labels, _ = draw(seed, runs=2, rows=20)
@@ -79,7 +79,7 @@ counts = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @example([(0, 20, 0), (0, 50, 20), (1, 30, 0), (1, 50, 40)])  # 80 / 180 and 120 / 270
 @given(counts)
 def test_the_best_threshold_is_the_best_and_the_highest(entries):
@@ -110,7 +110,7 @@ def test_scores_without_predictions_or_positives_are_zero():
     assert metrics.score_at(all_positive, 0) == (1.0, 1.0, 1.0)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.floats(-20, 20, width=32), min_size=8, max_size=8), st.integers(0, 99))
 def test_a_constant_predictor_scores_like_its_logits_repeated(constant, seed):
     labels = np.random.default_rng(seed).integers(0, 256, (11, 1), dtype=np.uint8)

@@ -45,7 +45,7 @@ def message_of(text):
 def test_a_written_trace_reads_back_exactly(suffix, tmp_path_factory):
     path = tmp_path_factory.mktemp("mldpc") / f"trace{suffix}"
 
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(LOADS)
     @example(LIMITS)
     def check(loads):
@@ -75,7 +75,7 @@ def test_a_trace_of_several_blocks_and_strides_reads_back(tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(read_trace(tmp_path / "t"), trace))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(LOADS, st.integers(1, 90), st.data())
 def test_layout_that_carries_no_meaning_is_accepted(loads, chunk_bytes, data):
     """Comments, blank lines, CRLF, upper case, leading zeros, no final newline; any chunk size."""

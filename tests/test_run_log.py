@@ -41,7 +41,7 @@ def test_a_value_that_json_cannot_hold_is_named_and_writes_nothing(tmp_path):
     assert [line["step"] for line in read_lines(tmp_path)] == [2]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_a_torn_last_line_is_cut_off(tmp_path_factory, data):
     workdir = tmp_path_factory.mktemp("run")

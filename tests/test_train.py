@@ -378,7 +378,7 @@ def test_the_rate_warms_up_and_falls_as_scheduled(schedule, warmup):
     assert float(factor[warmup]) == 1.0
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(
     st.lists(st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.4]), min_size=3, max_size=3), min_size=1),
     st.integers(0, 4),
