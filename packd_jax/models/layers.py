@@ -8,10 +8,11 @@ from functools import partial
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 
 def unit_normal(
-    key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     """Standard normal values.
 
@@ -24,7 +25,7 @@ def unit_normal(
 
 
 def fan_in_normal(
-    key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32
+    key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32
 ) -> jax.Array:
     """Normal values of variance 1 / fan-in; the last axis of `shape` is the layer's output."""
     return unit_normal(key, shape, dtype) / math.sqrt(math.prod(shape[:-1]))
