@@ -17,6 +17,7 @@ setup(
     extras_require={
         "test": ["hypothesis>=6.100", "networkx>=3.2", "pytest>=8", "pytest-xdist>=3.5"],
         "lint": ["mypy>=1.11", "ruff>=0.6"],
+        "boosting": ["lightgbm>=4", "xgboost>=2"],
         "tensorboard": ["tensorboardX>=2.6"],
         "gpu": ["jax[cuda12]"],
     },

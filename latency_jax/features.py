@@ -1,0 +1,243 @@
+"""Regressor inputs: what the columns of a table say, and what physics makes of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from latency_jax.modules import get_kind
+from latency_jax.parameters import CONDITIONS
+from latency_jax.table import Table, TableError
+
+GENERIC = "generic"  # the kind of tables whose columns mean nothing to us
+WIDE = 10.0  # columns whose largest value is this many times their smallest get a logarithm
+WIDE_FORMS = ("raw", "log", "both")
+TILES = (2, 4, 8, 32, 128)
+
+
+@dataclass(frozen=True)
+class FeatureEncoder:
+    """From tables of one kind to features f64[N, F]; made by `fit` on training rows alone.
+
+    Features, in this order, less those that do not vary in training:
+
+        numbers and booleans   as they are
+        log(column)            log1p of non-negative columns of a wide range
+        (column % tile) / tile how full the last tile is, where tiles are asked for
+        log physics            log1p of FLOPs, of input, weight, output and all bytes, and the
+                               log of FLOPs per byte; none for the generic kind
+        column = category      1 or 0; all 0 for a category that training did not hold. Numbers
+                               are categories too where the kind's parameter is a text
+
+    `shift` and `scale` make features of mean 0 and deviation 1 in training, where asked for.
+    """
+
+    kind: str
+    numbers: tuple[str, ...]
+    raw: tuple[int, ...]  # positions among the numbers, as are the next two
+    logs: tuple[int, ...]
+    tiled: tuple[int, ...]
+    tiles: tuple[int, ...]
+    categories: Mapping[str, tuple[str, ...]]
+    kept: tuple[int, ...]
+    names: tuple[str, ...]  # of the F features that are kept
+    shift: tuple[float, ...]  # [F], or empty
+    scale: tuple[float, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        table: Table,
+        wide: str = "both",
+        standardized: bool = False,
+        tiles: tuple[int, ...] = (),
+    ) -> FeatureEncoder:
+        """Learns categories, ranges, means and deviations from training rows.
+
+        `wide` says what becomes of columns of a wide range: "raw", "log" or "both". `tiles` such
+        as TILES adds remainders of the whole-number columns that exceed the widest tile.
+        Raises TableError where no feature varies.
+        """
+        if wide not in WIDE_FORMS:
+            raise ValueError(f"wide = {wide!r}: expected one of {WIDE_FORMS}")
+        columns = table.columns
+        texts = _texts(table)
+        numbers = tuple(name for name in columns if name not in texts)
+        logs, tiled = [], []
+        for position, name in enumerate(numbers):
+            low, high = columns[name].min(), columns[name].max()
+            if low >= 0 and high >= WIDE * max(low, 1):
+                logs.append(position)
+            if tiles and columns[name].dtype.kind == "i" and low >= 0 and high > max(tiles):
+                tiled.append(position)
+        raw = [p for p in range(len(numbers)) if wide != "log" or p not in logs]
+        encoder = cls(
+            kind=table.kind,
+            numbers=numbers,
+            raw=tuple(raw),
+            logs=tuple(logs) if wide != "raw" else (),
+            tiled=tuple(tiled),
+            tiles=tuple(tiles),
+            categories={
+                name: tuple(np.unique(columns[name].astype(str)).tolist()) for name in texts
+            },
+            kept=(),
+            names=(),
+            shift=(),
+            scale=(),
+        )
+        full = encoder._full(table)
+        kept = np.flatnonzero(full.max(axis=1) > full.min(axis=1))
+        if len(kept) == 0:
+            raise TableError("no column varies over the training rows: there is nothing to learn")
+        names = encoder._full_names()
+        encoder = replace(
+            encoder, kept=tuple(kept.tolist()), names=tuple(names[position] for position in kept)
+        )
+        if not standardized:
+            return encoder
+        return replace(
+            encoder,
+            shift=tuple(full[kept].mean(axis=1).tolist()),
+            scale=tuple(full[kept].std(axis=1).tolist()),
+        )
+
+    def transform(self, table: Table) -> np.ndarray:
+        """Features f64[N, F]. Raises TableError for another kind, a missing column or its type."""
+        constants = self._constants
+        features = self._full(table)[constants.kept]
+        if self.shift:
+            features -= constants.shift
+            features /= constants.scale
+        return features.T
+
+    def unknown(self, table: Table) -> np.ndarray:
+        """bool[N]: rows with a category that training did not hold, where predictions guess."""
+        flags = np.zeros(table.rows, bool)
+        for name, known in self.categories.items():
+            flags |= ~np.isin(self._text(table, name), known)
+        return flags
+
+    def to_json(self) -> dict[str, Any]:
+        """A dict for `json.dumps`; `from_json` brings back an equal encoder."""
+        return {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in ((f.name, getattr(self, f.name)) for f in fields(self))
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FeatureEncoder:
+        """Raises ValueError for what `to_json` did not write."""
+        try:
+            lists: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value
+                for name, value in values.items()
+            }
+            lists["categories"] = {n: tuple(v) for n, v in values["categories"].items()}
+            return cls(**lists)
+        except (TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"not a feature encoder: {error!r}") from error
+
+    def _full(self, table: Table) -> np.ndarray:
+        """Every feature before any is dropped, f64[G, N]: a feature's numbers lie together."""
+        if table.kind != self.kind:
+            raise TableError(f"the table is of kind {table.kind!r}: expected {self.kind!r}")
+        constants = self._constants
+        numbers = np.empty((len(self.numbers), table.rows))
+        for position, name in enumerate(self.numbers):
+            column = _column(table, name)
+            if column.dtype.kind == "U":
+                raise TableError(f"column {name!r} holds text: expected numbers, as in training")
+            numbers[position] = column
+        parts = [numbers[constants.raw]]
+        if self.logs:
+            # What lies below zero was not seen in training; its logarithm stays finite.
+            parts.append(np.log1p(np.maximum(numbers[constants.logs], 0)))
+        if self.tiled:
+            remainders = numbers[constants.tiled][:, None] % constants.tiles / constants.tiles
+            parts.append(remainders.reshape(-1, table.rows))
+        if self.kind != GENERIC:
+            parts.append(_physics(table))
+        for name, known in constants.categories.items():
+            parts.append(self._text(table, name) == known)
+        return np.concatenate(parts)
+
+    @cached_property
+    def _constants(self) -> _Constants:
+        return _Constants(
+            raw=np.array(self.raw, np.int64),
+            logs=np.array(self.logs, np.int64),
+            tiled=np.array(self.tiled, np.int64),
+            tiles=np.array(self.tiles, np.float64)[:, None],
+            categories={name: np.array(known)[:, None] for name, known in self.categories.items()},
+            kept=np.array(self.kept, np.int64),
+            shift=np.array(self.shift)[:, None],
+            scale=np.array(self.scale)[:, None],
+        )
+
+    def _full_names(self) -> list[str]:
+        names = [self.numbers[p] for p in self.raw]
+        names += [f"log({self.numbers[p]})" for p in self.logs]
+        names += [f"{self.numbers[p]} % {tile}" for p in self.tiled for tile in self.tiles]
+        names += PHYSICS if self.kind != GENERIC else []
+        names += [f"{name} = {value}" for name, known in self.categories.items() for value in known]
+        return names
+
+    def _text(self, table: Table, name: str) -> np.ndarray:
+        column = _column(table, name)
+        if column.dtype.kind != "U" and self.kind == GENERIC:
+            raise TableError(f"column {name!r} holds numbers: expected text, as in training")
+        return column if column.dtype.kind == "U" else column.astype(str)
+
+
+class _Constants(NamedTuple):
+    """The encoder's tuples as arrays: making them anew would take as long as a row does."""
+
+    raw: np.ndarray
+    logs: np.ndarray
+    tiled: np.ndarray
+    tiles: np.ndarray  # [T, 1], as the next three
+    categories: dict[str, np.ndarray]
+    kept: np.ndarray
+    shift: np.ndarray
+    scale: np.ndarray
+
+
+PHYSICS = [
+    "log(FLOPs)",
+    "log(input bytes)",
+    "log(weight bytes)",
+    "log(output bytes)",
+    "log(bytes)",
+    "log(FLOPs per byte)",
+]
+
+
+def _physics(table: Table) -> np.ndarray:
+    """f64[6, N], named by PHYSICS."""
+    cost = get_kind(table.kind).cost(table.columns)
+    amounts = np.empty((len(PHYSICS), table.rows))
+    for row, amount in zip(amounts, (*cost, cost.bytes)):
+        row[:] = amount
+    np.log1p(amounts[:5], out=amounts[:5])
+    amounts[5] = amounts[0] - amounts[4]
+    return amounts
+
+
+def _texts(table: Table) -> list[str]:
+    """Columns that are categories: text, and numbers where the kind has a text (codes)."""
+    named = set()
+    if table.kind != GENERIC:
+        parameters = (*get_kind(table.kind).parameters, *CONDITIONS)
+        named = {p.name for p in parameters if isinstance(p.default, str)}
+    return [n for n, column in table.columns.items() if n in named or column.dtype.kind == "U"]
+
+
+def _column(table: Table, name: str) -> np.ndarray:
+    if name not in table.columns:
+        raise TableError(f"no column {name!r}: expected {', '.join(table.columns)} and {name}")
+    return table.columns[name]

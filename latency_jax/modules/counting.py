@@ -1,0 +1,59 @@
+"""The arithmetic that costs share; everything takes and gives NumPy arrays of any one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from latency_jax.parameters import ParameterError
+
+TRANSCENDENTAL = 8  # FLOPs that an exponential, a logarithm or a root is counted as
+SOFTMAX = 4 + TRANSCENDENTAL  # maximum, difference, exponential, sum, quotient
+LAYER_NORM = 8  # per element: mean, variance of the difference, scale, offset
+
+ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+
+
+def item_bytes(dtype: np.ndarray) -> np.ndarray:
+    """Bytes of one number; `dtype` holds names. Raises ParameterError for an unknown one."""
+    return looked_up("dtype", dtype, ITEM_BYTES)
+
+
+def is_same(padding: np.ndarray) -> np.ndarray:
+    """Whether padding keeps the size: "SAME", or any number but 0."""
+    if padding.dtype.kind == "U":
+        return looked_up("padding", np.char.upper(padding), {"SAME": 1, "VALID": 0}) == 1
+    return padding != 0
+
+
+def is_on(switch: np.ndarray) -> np.ndarray:
+    """1 where a boolean parameter is on, else 0; columns of text say True or False."""
+    if switch.dtype.kind == "U":
+        return looked_up("switch", np.char.lower(switch), {"true": 1, "false": 0})
+    return (switch != 0).astype(np.float64)
+
+
+def window(kernel_size: np.ndarray, dilation: np.ndarray) -> np.ndarray:
+    """Positions that a dilated kernel spans along one axis."""
+    return (kernel_size - 1) * dilation + 1
+
+
+def output_size(values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Positions along one spatial axis after a convolution or a pool, 1 at least."""
+    spanned = window(values["kernel_size"], values.get("dilation", np.asarray(1.0)))
+    size, stride = values["input_size"], values["stride"]
+    valid = np.floor((size - spanned) / stride) + 1
+    return np.where(is_same(values["padding"]), np.ceil(size / stride), np.maximum(valid, 1))
+
+
+def looked_up(name: str, texts: np.ndarray, table: Mapping[str, float]) -> np.ndarray:
+    """What `table` has for each text. Raises ParameterError for one that it has not."""
+    if texts.size == 1 and (text := str(texts.item())) in table:
+        return np.full(texts.shape, table[text], np.float64)
+    keys = list(table)
+    found = texts[..., None] == np.array(keys)
+    if not found.any(-1).all():
+        unknown = texts[~found.any(-1)].ravel()[0]
+        raise ParameterError(name, str(unknown), f"one of {tuple(keys)}")
+    return np.asarray(list(table.values()), np.float64)[found.argmax(-1)]

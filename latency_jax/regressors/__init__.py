@@ -1,0 +1,22 @@
+"""Regressors (RMs): from the columns of a table to seconds, each by another method."""
+
+from latency_jax.regressors.base import NotFittedError, Regressor
+from latency_jax.regressors.registry import (
+    Entry,
+    load_regressor,
+    make_regressor,
+    register_regressor,
+    regressor_names,
+    save_regressor,
+)
+
+__all__ = [
+    "Entry",
+    "NotFittedError",
+    "Regressor",
+    "load_regressor",
+    "make_regressor",
+    "register_regressor",
+    "regressor_names",
+    "save_regressor",
+]
