@@ -18,6 +18,7 @@ from packd_jax.config import ConfigError
 from packd_jax.kd_map import map_table, run_map, star
 from packd_jax.kd_map_plot import write_map_plot
 from packd_jax.run_log import RunLog
+from packd_jax.staged_file import write_text
 
 CONFIG = define_config("map")
 TRACE = flags.DEFINE_list("trace", [], "load trace files; without any, the config's workload")
@@ -55,7 +56,7 @@ def main(argv: Sequence[str]) -> None:
             ADAPT_RATE.value,
         )
     text = map_table(found)
-    (workdir / "map.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(workdir / "map.txt", text + "\n")
     write_map_plot(found, workdir / "map.svg")
     print(text)
 

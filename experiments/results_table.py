@@ -14,6 +14,7 @@ from absl import flags
 from experiments.command_line import run
 from packd_jax import summary
 from packd_jax.config import ConfigError
+from packd_jax.staged_file import write_text
 
 OUT = flags.DEFINE_string("out", "", "write the table there too")
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
         lines.append(f"| {entry} | {arm} | {sizes[entry, arm]:,} | {' | '.join(cells)} |")
     text = "\n".join(lines)
     if OUT.value:
-        Path(OUT.value).write_text(text + "\n", encoding="utf-8")
+        write_text(OUT.value, text + "\n")
     print(text)
 
 

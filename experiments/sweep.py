@@ -15,6 +15,7 @@ from absl import flags
 from experiments.command_line import define_config, run, study_config
 from packd_jax.config import ConfigError
 from packd_jax.run_log import RunLog
+from packd_jax.staged_file import write_text
 from packd_jax.sweep import front_table, grid, pareto_front, parse_axis, random_points, run_sweep
 from packd_jax.sweep_plot import write_front_plot
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
         rows = run_sweep(config, points, workdir, log)
     front = pareto_front(rows, COST.value)
     text = front_table(front)
-    (workdir / "front.txt").write_text(text + "\n", encoding="utf-8")
+    write_text(workdir / "front.txt", text + "\n")
     write_front_plot(rows, front, COST.value, workdir / "front.svg")
     print(text)
 

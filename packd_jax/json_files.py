@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from packd_jax.staged_file import write_text
 
 
 def plain_json(value: Any, where: str = "value", finite: bool = False) -> Any:
@@ -40,7 +41,4 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     Readers see the old file or the new one, also after a kill. Raises TypeError as plain_json.
     """
     text = json.dumps(plain_json(value, finite=True), indent=2, allow_nan=False) + "\n"
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from packd_jax.report_plots import ARM_STYLES, excludes_zero
+from packd_jax.staged_file import staged
 
 PANELS = 4  # beside each other
 
@@ -48,9 +48,8 @@ def write_map_plot(differences: Sequence[Mapping[str, Any]], path: Path) -> None
         axes.grid(alpha=0.3, axis="x")
     for axes in grid[len(pairs) :]:
         axes.set_axis_off()
-    staged = path.with_name(path.name + ".tmp")
-    figure.savefig(staged, format="svg", metadata={"Date": None})
-    os.replace(staged, path)
+    with staged(path) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 def _regime(difference: Mapping[str, Any]) -> str:

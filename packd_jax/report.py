@@ -7,13 +7,13 @@ import os
 import shlex
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from packd_jax import report_html as html
 from packd_jax import report_sections as sections
 from packd_jax.config import QuirksConfig, to_json_dict
 from packd_jax.json_files import plain_json
+from packd_jax.staged_file import write_text
 
 
 def write_report(results: Mapping[str, Any], path: str | os.PathLike) -> None:
@@ -21,14 +21,7 @@ def write_report(results: Mapping[str, Any], path: str | os.PathLike) -> None:
 
     Equal results give equal bytes. Raises ValueError for anything that is no study.
     """
-    page = _page(plain_json(results, "results", finite=True)).encode("utf-8", "backslashreplace")
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(page)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, _page(plain_json(results, "results", finite=True)))
 
 
 def _page(study: Mapping[str, Any]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+
+from packd_jax.staged_file import staged
 
 
 def write_front_plot(
@@ -28,6 +29,5 @@ def write_front_plot(
     axes.set_ylabel("micro-F1 on test")
     axes.grid(alpha=0.3)
     axes.legend()
-    staged = path.with_name(path.name + ".tmp")
-    figure.savefig(staged, format="svg", metadata={"Date": None})
-    os.replace(staged, path)
+    with staged(path) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
