@@ -1,5 +1,6 @@
 """How every experiment starts and ends: 0 when all was done, 2 and a line for a user's mistake."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -16,15 +17,30 @@ from packd_jax.traces.load_trace import TraceError
 
 # What ml_collections raises for a --config that is not there, or a --config.x not of that type.
 _CONFIG_ERRORS = (AttributeError, KeyError, TypeError, ValueError, OSError)
+_MISTAKES = (ConfigError, TraceError, CheckpointError)
 
 
-def define_config(name: str) -> flags.FlagHolder:
+def define_config(name: str, experiments: str = "packd") -> flags.FlagHolder:
     """The flag --config=PATH:NAME, by default the named one of experiments/configs/packd.py."""
-    path = Path(__file__).parent / "configs" / "packd.py"
+    path = Path(__file__).parent / "configs" / f"{experiments}.py"
     try:  # it reads the command line already here
         return config_flags.DEFINE_config_file("config", f"{path}:{name}", "PATH:NAME")
     except _CONFIG_ERRORS as error:
         sys.exit(_mistake(error))
+
+
+def define_register() -> flags.FlagHolder:
+    """The flag --register=MODULE,..., for `register_kinds`."""
+    return flags.DEFINE_list("register", [], "modules of yours to import, which register kinds")
+
+
+def register_kinds(modules: Sequence[str]) -> None:
+    """Imports modules that call `latency_jax.modules.register`. ConfigError for one not there."""
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"--register={name}: {error}; is it on PYTHONPATH?") from None
 
 
 def study_config(values: Any, paths: Sequence[str]) -> Config:
@@ -37,19 +53,26 @@ def study_config(values: Any, paths: Sequence[str]) -> Config:
         raise ConfigError(f"--config: {error}") from None
 
 
-def run(main: Callable[[Sequence[str]], object]) -> None:
-    """Parses the flags, calls `main(argv)`, and exits."""
-    app.run(lambda argv: _call(main, argv), flags_parser=_parse)
+def run(main: Callable[[Sequence[str]], object], *mistakes: type[Exception]) -> None:
+    """Parses the flags, calls `main(argv)`, and exits.
+
+    `mistakes` are what it may raise, beside a ConfigError and the like, for a user's mistake.
+    """
+    app.run(lambda argv: _call(main, argv, (*_MISTAKES, *mistakes)), flags_parser=_parse)
 
 
-def _call(main: Callable[[Sequence[str]], object], argv: Sequence[str]) -> int:
+def _call(
+    main: Callable[[Sequence[str]], object],
+    argv: Sequence[str],
+    mistakes: tuple[type[Exception], ...] = _MISTAKES,
+) -> int:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         # A second run of a study compiles nothing: compiling is half of a short one.
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "packd_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     try:
         main(argv)
-    except (ConfigError, TraceError, CheckpointError) as error:
+    except mistakes as error:
         return _mistake(error)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)

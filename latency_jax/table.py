@@ -138,19 +138,23 @@ def split_largest(
     return _shifted(table, size >= smallest, what, seed, validation_share)
 
 
-def split_level(
+def split_range(
     table: Table,
     column: str,
-    value: bool | int | float | str,
+    low: float,
+    high: float,
     seed: int,
     validation_share: float = 0.1,
 ) -> Splits:
-    """Shifted splits: test is every row where the column has this value, like one load level."""
-    held_out = _column(table, column) == value
+    """Shifted splits: test is every row where low <= column <= high, like one level of load."""
+    values = _column(table, column)
+    if values.dtype.kind not in "biuf":
+        raise TableError(f"column {column!r} holds text: expected numbers, of which to hold some")
+    held_out = (values >= low) & (values <= high)
     if not held_out.any():
-        levels = np.unique(table.columns[column])
         raise TableError(
-            f"no row has {column} = {value!r}: expected one of {', '.join(map(str, levels[:20]))}"
+            f"no row has {column} from {low:g} to {high:g}: it goes from {values.min():g} to "
+            f"{values.max():g}"
         )
     return _shifted(table, held_out, column, seed, validation_share)
 

@@ -24,3 +24,8 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # How long an example takes depends on who else uses the machine.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items):
+    """Begins with files that start commands: they take longest, and the last would run alone."""
+    items.sort(key=lambda item: not hasattr(item.module, "subprocess"))

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from latency_jax.compiled_module import CompiledModule, random_variables, sentinel_module
+from latency_jax.measuring.compiled_module import CompiledModule, random_variables, sentinel_module
 
 SHAPE = jax.ShapeDtypeStruct
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from latency_jax.load import BackgroundLoad, Load, LoadError
+from latency_jax.measuring.load import BackgroundLoad, Load, LoadError
 
 ROOT = Path(__file__).parent.parent
 CORE = min(os.sched_getaffinity(0))
 PARENT = """
 import sys, time
-from latency_jax.load import BackgroundLoad, Load
+from latency_jax.measuring.load import BackgroundLoad, Load
 try:
     with BackgroundLoad(Load(0.1, 0.1), cores=[int(sys.argv[1])]) as load:
         print(*load.pids(), flush=True)
@@ -126,5 +126,5 @@ def test_shares_lie_between_0_and_1(share):
 
 
 def test_workers_start_fast_without_jax():
-    code = "import sys, latency_jax.load_worker; sys.exit('jax' in sys.modules)"
+    code = "import sys, latency_jax.measuring.load_worker; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60).returncode == 0

@@ -10,7 +10,7 @@ from latency_jax.table import (
     make_table,
     split,
     split_largest,
-    split_level,
+    split_range,
 )
 
 
@@ -108,17 +108,19 @@ def test_largest_rows_are_held_out_with_their_equals():
     assert sorted(by_array.test.latency) == [1, 2]
 
 
-def test_one_level_is_held_out():
-    table = numbered(8, load=np.array([0, 0.5] * 4))
-    splits = split_level(table, "load", 0.5, seed=0)
-    assert splits.test.columns["load"].tolist() == [0.5] * 4
+def test_a_range_is_held_out():
+    table = numbered(10, load=np.array([0, 0.45, 0.5, 0.55, 1.0] * 2))
+    splits = split_range(table, "load", 0.4, 0.55, seed=0)
+    assert sorted(splits.test.columns["load"]) == [0.45] * 2 + [0.5] * 2 + [0.55] * 2
     assert splits.train.rows == 3 and splits.validation.rows == 1
-    with pytest.raises(TableError, match=r"no row has load = 0.7: expected one of 0.0, 0.5"):
-        split_level(table, "load", 0.7, seed=0)
+    with pytest.raises(TableError, match=r"no row has load from 0\.7 to 0\.8: it goes from 0 to 1"):
+        split_range(table, "load", 0.7, 0.8, seed=0)
     with pytest.raises(TableError, match="no column 'lod': expected one of x, load"):
-        split_level(table, "lod", 0.7, seed=0)
+        split_range(table, "lod", 0.7, 0.8, seed=0)
     with pytest.raises(TableError, match="8 of 8 rows are held out"):
-        split_level(numbered(8, load=np.zeros(8)), "load", 0, seed=0)
+        split_range(numbered(8, load=np.zeros(8)), "load", 0, 0, seed=0)
+    with pytest.raises(TableError, match="column 'name' holds text"):
+        split_range(numbered(2, name=np.array(["a", "b"])), "name", 0, 0, seed=0)
 
 
 def test_bad_shares_and_sizes():

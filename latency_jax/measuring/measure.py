@@ -1,25 +1,23 @@
 """Latency of modules: windows of repetitions, interleaved over modules and spread over time.
 
-On a shared machine most disturbances last longer than one measurement, so more repetitions in
-a row do not help: the same seconds cut into windows far apart do, and a low quantile of what
-the windows say. Every module in flight gets one window a pass, in random order; while the next
-modules are compiled, time goes by between two passes at no cost.
+On a shared machine disturbances last for longer than one measurement, so more repetitions in a
+row do not help: the same seconds cut into windows far apart do, and the least of what the windows
+say. Every module in flight gets one window a pass, in random order; while the next modules are
+compiled, time goes by between two passes at no cost.
 """
 
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from latency_jax.load import BackgroundLoad, Load, LoadReading
-from latency_jax.timing import (
+from latency_jax.measuring.load import BackgroundLoad, Load, LoadReading
+from latency_jax.measuring.timing import (
     FAST,
     Clock,
     MeasureConfig,
@@ -34,7 +32,6 @@ from latency_jax.timing import (
 )
 
 Key = TypeVar("Key")
-_SENTINEL_HISTORY = 64
 
 
 class Measurement(NamedTuple):
@@ -47,8 +44,7 @@ class Measurement(NamedTuple):
     repetitions_s: np.ndarray  # f64[R], of one call
     window: np.ndarray  # i32[R], of each repetition
     overhead_s: np.ndarray  # f64[W]
-    is_disturbed: np.ndarray  # bool[W]: left out of the latency, unless all are
-    sentinel_s: np.ndarray  # f64[W], the sentinel beside each window: drift, recorded only
+    sentinel_s: np.ndarray  # f64[W], the sentinel after each window: how fast the machine was
     time_s: np.ndarray  # f64[W], start of each window by the clock
     load: Load  # achieved over the windows
 
@@ -73,9 +69,9 @@ def measure_many(
     """Yields the key and Measurement of each module, as they are done, not in their order.
 
     `modules` are taken a chunk at a time, so building them on demand bounds memory, and what
-    was yielded needs no second measurement after an interruption. `sentinel` is timed before
-    and after each window; where it is slow, the window counts as disturbed, and the module gets
-    another in a later pass. Beside a `load` the mean is measured, see `MeasureConfig.under_load`.
+    was yielded needs no second measurement after an interruption. `sentinel` is timed after each
+    window: it shows how the speed of the machine drifts, and changes nothing. Beside a `load` the
+    mean is measured, see `MeasureConfig.under_load`.
     """
     if load is not None and any(load.requested):
         config = config.under_load()
@@ -86,7 +82,6 @@ def measure_many(
         flight += _admitted(source, config, sum(f.module.size_bytes for f in flight), clock)
         if not flight:
             return
-        watch.look()  # compilation lies between this pass and the last
         for index in order.permutation(len(flight)):
             flight[index].add_window(watch, config, load, clock)
         results = [(f, f.measurement(config, load)) for f in flight]
@@ -114,26 +109,23 @@ def _admitted(
 
 def _is_done(result: Measurement, config: MeasureConfig) -> bool:
     low_s, high_s = result.interval_s
-    is_enough = np.count_nonzero(~result.is_disturbed) >= config.windows
+    windows = len(result.time_s)
     does_agree = high_s - low_s <= config.agree * result.latency_s
-    return len(result.is_disturbed) >= config.max_windows or bool(is_enough and does_agree)
+    return windows >= config.max_windows or (windows >= config.windows and does_agree)
 
 
 class _Watch:
-    """Times the sentinel and knows how fast it usually is."""
+    """Times the sentinel."""
 
     def __init__(self, sentinel: Timed | None, config: MeasureConfig, clock: Clock) -> None:
-        self._sentinel, self._clock, self._bound = sentinel, clock, config.disturbed_above
+        self._sentinel, self._clock = sentinel, clock
         self._trips = 0 if sentinel is None else high_trips(sentinel, config.repetition_s, clock)
-        self._history: deque[float] = deque(maxlen=_SENTINEL_HISTORY)
 
-    def look(self) -> tuple[float, bool]:
-        """Seconds of a trip, and whether the time since the last look was a disturbed one."""
+    def trip_s(self) -> float:
+        """Seconds of a trip; NaN without a sentinel."""
         if self._sentinel is None:
-            return math.nan, False
-        self._history.append(seconds(self._clock, self._sentinel.loop, self._trips) / self._trips)
-        ends = list(self._history)[-2:]
-        return ends[-1], max(ends) > self._bound * statistics.median(self._history)
+            return math.nan
+        return seconds(self._clock, self._sentinel.loop, self._trips) / self._trips
 
 
 @dataclass
@@ -144,7 +136,7 @@ class _Flight(Generic[Key]):
     module: Timed
     plan: Plan
     windows: list[Window] = field(default_factory=list)
-    sentinel: list[tuple[float, bool]] = field(default_factory=list)
+    sentinel_s: list[float] = field(default_factory=list)
     time_s: list[float] = field(default_factory=list)
     readings: list[tuple[LoadReading, LoadReading]] = field(default_factory=list)
 
@@ -160,15 +152,13 @@ class _Flight(Generic[Key]):
         self.windows.append(window)
         if load is not None and before is not None:
             self.readings.append((before, load.read()))
-        self.sentinel.append(watch.look())
+        self.sentinel_s.append(watch.trip_s())
 
     def measurement(self, config: MeasureConfig, load: BackgroundLoad | None) -> Measurement:
         counts = [len(w.repetitions_s) for w in self.windows]
-        sentinel_s, disturbed = (np.array(column) for column in zip(*self.sentinel))
-        centres = np.array([w.centre_s for w in self.windows])
-        counted = centres if disturbed.all() else centres[~disturbed]
+        centres = [w.centre_s for w in self.windows]
         around = np.clip(config.window_quantile + np.array([-0.25, 0, 0.25]), 0, 1)
-        low_s, latency_s, high_s = np.quantile(counted, around).tolist()
+        low_s, latency_s, high_s = np.quantile(centres, around).tolist()
         return Measurement(
             latency_s=latency_s,
             interval_s=(low_s, high_s),
@@ -177,8 +167,7 @@ class _Flight(Generic[Key]):
             repetitions_s=np.concatenate([w.repetitions_s for w in self.windows]),
             window=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
             overhead_s=np.array([w.overhead_s for w in self.windows]),
-            is_disturbed=disturbed,
-            sentinel_s=sentinel_s,
+            sentinel_s=np.array(self.sentinel_s),
             time_s=np.array(self.time_s),
             load=Load() if load is None else load.achieved(*self.readings),
         )

@@ -1,4 +1,4 @@
-"""One process of background load: `python -m latency_jax.load_worker --help`.
+"""One process of background load: `python -m latency_jax.measuring.load_worker --help`.
 
 The standard input is a pipe that only the parent holds open: however the parent ends, the pipe
 ends with it, and so does the worker.

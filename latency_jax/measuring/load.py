@@ -108,7 +108,7 @@ class BackgroundLoad:
 
 
 class _Worker:
-    """One `python -m latency_jax.load_worker`: its process, its pipes, its meter."""
+    """One `python -m latency_jax.measuring.load_worker`: its process, its pipes, its meter."""
 
     def __init__(self, kind: str, share: float, core: int | None) -> None:
         self._name = f"load worker ({kind}, core {'any' if core is None else core})"
@@ -116,7 +116,7 @@ class _Worker:
         with tempfile.TemporaryFile() as meter:
             meter.truncate(8)
             self._meter = mmap.mmap(meter.fileno(), 8)
-            command = [sys.executable, "-m", "latency_jax.load_worker", f"--kind={kind}"]
+            command = [sys.executable, "-m", "latency_jax.measuring.load_worker", f"--kind={kind}"]
             command += [f"--share={share}", f"--meter={meter.fileno()}"]
             self.process = subprocess.Popen(
                 command + ([] if core is None else [f"--core={core}"]),
@@ -165,7 +165,7 @@ class _Worker:
 
 
 def _worker_environment() -> dict[str, str]:
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     path = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     # A worker is one core's load; one on a GPU must not take all its memory.
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")

@@ -1,0 +1,63 @@
+"""Measures Flax modules on this machine: a dataset to learn their latencies from.
+
+python -m experiments.collect_latency --workdir=DIR --minutes=10
+python -m experiments.collect_latency --workdir=DIR --kinds=conv2d,dense --config.seed=1
+python -m experiments.collect_latency --workdir=DIR --config=experiments/configs/latency.py:careful
+
+Leaves measurements.jsonl and collection.json in --workdir. The same command again goes on
+where an interrupted one stopped, and with more --minutes where a finished one did.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments.command_line import define_config, define_register, register_kinds, run
+from experiments.configs.latency import drawn
+from latency_jax.collection.collect import collect
+from latency_jax.collection.dataset import describe, read_dataset, summary
+from latency_jax.collection.dataset_file import DatasetError
+from latency_jax.config import CollectConfig, read_config
+from latency_jax.environment import run_inline
+from latency_jax.measuring.load import LoadError
+from latency_jax.parameters import ParameterError
+from packd_jax.config import ConfigError
+from packd_jax.json_files import write_json
+
+CONFIG = define_config("default", "latency")
+WORKDIR = flags.DEFINE_string("workdir", "runs/latency", "where everything goes")
+MINUTES = flags.DEFINE_float("minutes", None, "time to spend, also by earlier runs of the command")
+REGISTER = define_register()
+KINDS = flags.DEFINE_list("kinds", None, "module kinds; without any, those of the config")
+
+AT_ONCE = 500  # configurations in one process: each leaves a megabyte or two that none frees
+
+
+def main(argv: Sequence[str]) -> None:
+    if len(argv) > 1:
+        raise ConfigError(f"arguments {argv[1:]}: expected flags only, like --kinds={argv[1]}")
+    register_kinds(REGISTER.value)
+    run_inline()
+    if not collect(_config(), WORKDIR.value, AT_ONCE).is_finished:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    dataset = read_dataset(WORKDIR.value)
+    write_json(Path(WORKDIR.value) / "collection.json", summary(dataset))
+    print(describe(dataset))
+
+
+def _config() -> CollectConfig:
+    """The checked configuration of the flags."""
+    try:
+        values = drawn(CONFIG.value)
+        values["kinds"] = tuple(KINDS.value or values["kinds"])
+        values["minutes"] = values["minutes"] if MINUTES.value is None else MINUTES.value
+        return read_config(values)
+    except OSError as error:  # ml_collections reports a missing file when it is first asked for
+        raise ConfigError(f"--config: {error}") from None
+
+
+if __name__ == "__main__":
+    run(main, DatasetError, LoadError, ParameterError)

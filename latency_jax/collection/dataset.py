@@ -1,0 +1,145 @@
+"""Datasets of measurements, as tables by module kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from latency_jax.collection.dataset_file import FILE, DatasetError, read_lines
+from latency_jax.parameters import ModuleConfig
+from latency_jax.table import Table, TableError, make_table
+
+AGREE = 0.1  # two measurements of a configuration repeat each other within this share
+_LOADS = ("cpu_utilization", "memory_pressure")
+
+
+class Dataset(NamedTuple):
+    """A dataset that `read_dataset` has read.
+
+    `tables` has a row per configuration, in the order of drawing: parameters and conditions as
+    columns. Where the load was drawn, the columns `cpu_utilization` and `memory_pressure` hold
+    what was achieved; where it was fixed, what was requested. Second measurements of
+    configurations are in `pairs_s` alone.
+    """
+
+    tables: dict[str, Table]  # by module kind
+    environment: dict[str, Any]  # as latency_jax.environment gave it
+    config: dict[str, Any]  # a CollectConfig as JSON, and `measuring`, how modules were timed
+    repeatability: float | None  # share of pairs within ±10 %; None without pairs
+    pairs_s: np.ndarray  # f64[P, 2], first and second latency of P configurations
+    gaps_s: np.ndarray  # f64[P], between the two
+    sentinel: np.ndarray  # f64[S, 2], Unix time and seconds of the sentinel beside each window
+    failures: tuple[str, ...]  # why a configuration could not be measured
+    spent_s: float  # on collecting, compilation included
+
+    @property
+    def rate(self) -> float:
+        """Measurements a minute, second ones included."""
+        made = sum(table.rows for table in self.tables.values()) + len(self.pairs_s)
+        return 60 * made / max(self.spent_s, 1e-9)
+
+    @property
+    def drift(self) -> float:
+        """How far the slowest twentieth of the sentinel's times lie above its median, a share."""
+        return float(np.quantile(self.sentinel[:, 1], 0.95) / np.median(self.sentinel[:, 1]) - 1)
+
+
+def read_dataset(directory: str | os.PathLike) -> Dataset:
+    """Reads what `experiments.collect_latency` has left in a directory, finished or not.
+
+    A last line that a kill tore off is ignored. Raises DatasetError, naming file and line, for
+    a missing, damaged or foreign file, and for one without any measurement.
+    """
+    path = Path(directory) / FILE
+    header, rows, _, _ = read_lines(path)
+    firsts: dict[tuple[str, int], dict[str, Any]] = {}
+    seconds: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rows:
+        if "error" not in row:
+            (seconds if row["repeat"] else firsts)[row["config"]["kind"], row["number"]] = row
+    if not firsts:
+        raise DatasetError(f"{path}: holds no measurement yet; collect for longer")
+    pairs = [(firsts[key], seconds[key]) for key in sorted(firsts.keys() & seconds.keys())]
+    pairs_s = np.array([[r["latency_s"] for r in pair] for pair in pairs]).reshape(-1, 2)
+    gaps = [second["start_s"][0] - first["start_s"][-1] for first, second in pairs]
+    measured = [row for row in rows if "error" not in row]
+    return Dataset(
+        tables=_tables(path, firsts),
+        environment=header["environment"],
+        config=header["config"],
+        repeatability=repeatability(pairs_s),
+        pairs_s=pairs_s,
+        gaps_s=np.array(gaps),
+        sentinel=np.array([w for r in measured for w in zip(r["start_s"], r["sentinel_s"])]),
+        failures=tuple(f"{row['config']}: {row['error']}" for row in rows if "error" in row),
+        spent_s=rows[-1]["spent_s"],
+    )
+
+
+def repeatability(pairs_s: np.ndarray) -> float | None:
+    """The share of pairs f64[P, 2] whose second lies within ±10 % of the first; None if P is 0.
+
+    No prediction can be expected to come nearer to a measurement than another measurement.
+    """
+    if not len(pairs_s):
+        return None
+    first, second = pairs_s.T
+    return float(np.mean(np.abs(second - first) <= AGREE * first))
+
+
+def summary(dataset: Dataset) -> dict[str, Any]:
+    """What a collection came to, for `json.dumps`."""
+    return {
+        "configurations": {kind: table.rows for kind, table in dataset.tables.items()},
+        "per_minute": dataset.rate,
+        "spent_s": dataset.spent_s,
+        "repeatability": dataset.repeatability,
+        "pairs": len(dataset.pairs_s),
+        "shortest_gap_s": float(min(dataset.gaps_s)) if len(dataset.gaps_s) else None,
+        "sentinel_drift": dataset.drift,
+        "failures": list(dataset.failures),
+        "environment": dataset.environment,
+    }
+
+
+def describe(dataset: Dataset) -> str:
+    """The same in a few lines, for people."""
+    found = summary(dataset)
+    lines = [f"{rows:6,}  {kind}" for kind, rows in found["configurations"].items()]
+    total = sum(found["configurations"].values())
+    lines.append(f"{total:6,}  configurations, {found['per_minute']:.0f} measurements a minute")
+    if found["pairs"]:
+        lines.append(
+            f"repeatability: {found['repeatability']:.0%} of {found['pairs']} pairs within ±10 %, "
+            f"measured {found['shortest_gap_s'] / 60:.1f} minutes apart or more"
+        )
+    else:
+        lines.append("repeatability: unknown, as nothing was measured twice; collect for longer")
+    lines.append(
+        f"sentinel: 95 % of its times at most {found['sentinel_drift']:.0%} over its median"
+    )
+    if dataset.failures:
+        lines.append(f"{len(dataset.failures)} could not be measured: {dataset.failures[0]}")
+    return "\n".join(lines)
+
+
+def _tables(path: Path, firsts: Mapping[tuple[str, int], dict[str, Any]]) -> dict[str, Table]:
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for kind, index in sorted(firsts):
+        by_kind.setdefault(kind, []).append(firsts[kind, index])
+    tables = {}
+    for kind, rows in by_kind.items():
+        values = [ModuleConfig.from_json(row["config"]).values for row in rows]
+        try:
+            columns = {name: np.array([v[name] for v in values]) for name in values[0]}
+            for position, name in enumerate(_LOADS):
+                if len(np.unique(columns.get(name, ()))) > 1:
+                    columns[name] = np.array([float(row["load"][position]) for row in rows])
+            tables[kind] = make_table(kind, columns, np.array([row["latency_s"] for row in rows]))
+        except (TableError, KeyError, ValueError) as error:
+            raise DatasetError(f"{path}: measurements of {kind}: {error}") from None
+    return tables

@@ -1,0 +1,92 @@
+"""What a plan costs over the best split there is, both measured.
+
+The pieces of a split are timed on this machine, each under the conditions of its device; what
+crosses the cut takes what the chain says, as no link is there. So the regret of a plan is that of
+the predictions that it was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from latency_jax.measuring.load import Load
+from latency_jax.partition.measured_pieces import MeasuredPieces, Piece
+from latency_jax.partition.model_chain import PlannedModel
+from latency_jax.partition.plan import OBJECTIVES, Chain, Plan, best_plan
+from latency_jax.whole_model.measured_model import WholeModel
+
+
+class Regret(NamedTuple):
+    """Of the plan that is best for an objective by prediction."""
+
+    objective: str
+    predicted: Plan  # the chosen split
+    chosen: Plan  # the same, measured
+    best: Plan  # the best of the measured ones
+
+    @property
+    def regret(self) -> float:
+        """Share by which the chosen split is worse; 0 where none that was measured is better."""
+        return self.chosen.cost_s(self.objective) / self.best.cost_s(self.objective) - 1
+
+
+def spread_cuts(chain: Chain, count: int = 0) -> tuple[int, ...]:
+    """Cuts of a chain of two devices, rising: `count` evenly spread from end to end, and those of
+    the plans that are best by prediction. 0 is all cuts. Raises ValueError for a count of 1."""
+    if count == 0:
+        return tuple(range(chain.parts + 1))
+    if count < 2:
+        raise ValueError(f"count = {count}: expected 2 (both ends) or more, or 0 for all")
+    spread = np.linspace(0, chain.parts, count).round().astype(int)
+    return tuple(sorted({*spread.tolist(), *(best_plan(chain, o).bounds[1] for o in OBJECTIVES)}))
+
+
+def measure_splits(
+    model: WholeModel,
+    planned: PlannedModel,
+    loads: tuple[Load, Load],
+    cuts: Sequence[int],
+    pieces: MeasuredPieces,
+) -> dict[int, Plan]:
+    """The measured plan of each cut of a model between two devices under `loads`."""
+    end = planned.parts.equations[-1]
+    splits = {}
+    for cut in cuts:
+        at = planned.parts.equations[cut]
+        splits[cut] = (Piece(model, loads[0], 0, at), Piece(model, loads[1], at, end))
+    run = [piece for both in splits.values() for piece in both if piece.start < piece.stop]
+    times = pieces.measure(planned.graph, run)
+    seconds = {piece: time.latency_s for piece, time in times.items()}
+    device_s = {cut: (seconds.get(a, 0.0), seconds.get(b, 0.0)) for cut, (a, b) in splits.items()}
+    return measured_plans(planned.chain, device_s)
+
+
+def measured_plans(chain: Chain, device_s: Mapping[int, tuple[float, float]]) -> dict[int, Plan]:
+    """The plans of cuts of a chain of two devices that take `device_s`, not what is predicted."""
+    return {
+        cut: replace(chain.plan((0, cut, chain.parts)), device_s=seconds)
+        for cut, seconds in device_s.items()
+    }
+
+
+def regrets(chain: Chain, measured: Mapping[int, Plan]) -> list[Regret]:
+    """For each objective, the regret of the plan that is best for it by prediction.
+
+    `measured` plans by cut. Raises ValueError where the predicted best is not among them.
+    """
+    found = []
+    for objective in OBJECTIVES:
+        predicted = best_plan(chain, objective)
+        cut = predicted.bounds[1]
+        if cut not in measured:
+            raise ValueError(
+                f"cuts {sorted(measured)} are measured: expected {cut} too, the best for "
+                f"{objective} by prediction; spread_cuts gives it"
+            )
+        best = min(measured.values(), key=lambda plan: plan.cost_s(objective))
+        found.append(Regret(objective, predicted, measured[cut], best))
+    return found

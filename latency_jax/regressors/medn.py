@@ -1,0 +1,185 @@
+"""MEDN as regressors: one for each kind, and an encoder that all of them share.
+
+An ensemble predicts best and a single network predicts fast, so a single one can learn from an
+ensemble what it would say, also about rows that nobody measured (Hinton et al., arXiv 1503.02531).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Self
+
+import numpy as np
+
+from latency_jax import medn_train
+from latency_jax.artifacts import from_npz, to_json, to_npz
+from latency_jax.features import TILES, FeatureEncoder
+from latency_jax.medn import MednConfig
+from latency_jax.medn_train import Rows
+from latency_jax.regressors.base import NotFittedError, Regressor
+from latency_jax.regressors.encoded import MARGIN
+from latency_jax.regressors.network import Network, extracted
+from latency_jax.regressors.registry import Entry, register_regressor
+from latency_jax.table import Table
+
+_PASSES = 170  # over the rows of the largest kind, within these steps
+_LEAST_STEPS = 2000
+_IMAGINED = 4  # rows that a teacher is asked about, for each one that was measured
+
+
+@dataclass(frozen=True)
+class MednRecipe:
+    """The networks that predict and, if they do not learn from measurements, whom they ask."""
+
+    network: MednConfig
+    teacher: str = ""  # a name of RECIPES
+
+
+RECIPES = {
+    "mlp": MednRecipe(MednConfig(shared=False)),
+    "mlp_ensemble": MednRecipe(MednConfig(shared=False, members=8)),
+    "medn": MednRecipe(MednConfig()),
+    "medn_ensemble": MednRecipe(MednConfig(members=8)),
+    "medn_distilled": MednRecipe(MednConfig(), teacher="medn_ensemble"),
+    "medn_reconstruct": MednRecipe(MednConfig(reconstruct=0.1)),
+}
+
+
+class MednRegressor(Regressor):
+    """The part of a MEDN that predicts one kind.
+
+    `fit` knows this kind alone and so gives a single-task network; `fit_together` is for all.
+    """
+
+    def __init__(self, name: str, kind: str, recipe: MednRecipe) -> None:
+        super().__init__(name, kind)
+        self.recipe = recipe
+        self._encoder: FeatureEncoder | None = None
+        self._network: Network | None = None
+        self._scale = (0.0, 1.0)  # mean and deviation of log seconds in training
+        self._range = (-np.inf, np.inf)  # of log seconds, that predictions are kept in
+
+    def fit(self, train: Table, validation: Table, seed: int) -> Self:
+        fit_together([self], [train], [validation], seed)
+        return self
+
+    def predict(self, table: Table) -> np.ndarray:
+        if self._encoder is None or self._network is None:
+            raise NotFittedError(self)
+        mean, deviation = self._scale
+        log_latency = mean + deviation * self._network.predict(self._encoder.transform(table))
+        return np.exp(np.clip(log_latency, *self._range))
+
+    def to_files(self) -> dict[str, bytes]:
+        """The encoder stands in a file of its own, which other kinds have as well."""
+        if self._encoder is None or self._network is None:
+            raise NotFittedError(self)
+        record = {
+            "encoder": self._encoder.to_json(),
+            "log_scale": self._scale,
+            "log_range": self._range,
+        }
+        return {
+            "medn.json": to_json(record),
+            "own.npz": to_npz(self._network.own),
+            "encoder.npz": to_npz(self._network.encoder),
+        }
+
+    def restore(self, files: Mapping[str, bytes]) -> Self:
+        try:
+            record = json.loads(files["medn.json"])
+            encoder = FeatureEncoder.from_json(record["encoder"])
+            network = Network(from_npz(files["own.npz"]), from_npz(files["encoder.npz"]))
+            mean, deviation = map(float, record["log_scale"])
+            low, high = map(float, record["log_range"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"not the files of a {self.name!r}: {error!r}") from error
+        if encoder.kind != self.kind or len(encoder.names) != network.inputs:
+            raise ValueError(
+                f"features of {encoder.kind!r} and a network of {network.inputs} inputs: expected "
+                f"{self.kind!r} and {len(encoder.names)}"
+            )
+        self._take(encoder, network, (mean, deviation), (low, high))
+        return self
+
+    def _take(
+        self,
+        encoder: FeatureEncoder,
+        network: Network,
+        scale: tuple[float, float],
+        log_range: tuple[float, float],
+    ) -> None:
+        self._encoder, self._network = encoder, network
+        self._scale, self._range = scale, log_range
+
+
+def fit_together(
+    regressors: Sequence[MednRegressor],
+    train: Sequence[Table],
+    validation: Sequence[Table],
+    seed: int,
+    teachers: Sequence[MednRegressor] | None = None,
+) -> None:
+    """Fits the regressors of several kinds, all of one recipe, as one network.
+
+    `teachers`, one for each kind, are fitted already; without them a recipe that names a teacher
+    fits it here. The same tables and seed give the same predictions.
+    """
+    recipe = regressors[0].recipe
+    if any(r.recipe != recipe for r in regressors):
+        raise ValueError("regressors of different recipes: fit those of one together")
+    if recipe.teacher and teachers is None:
+        teachers = [
+            MednRegressor(recipe.teacher, r.kind, RECIPES[recipe.teacher]) for r in regressors
+        ]
+        fit_together(teachers, train, validation, seed)
+    encoders = [FeatureEncoder.fit(t, "log", standardized=True, tiles=TILES) for t in train]
+    logs = [np.log(table.latency) for table in train]
+    scales = [(float(log.mean()), float(max(log.std(), 1e-6))) for log in logs]
+    rows = [_rows(*of_kind) for of_kind in zip(encoders, scales, train)]
+    if recipe.teacher and teachers is not None:
+        rng = np.random.default_rng(seed)
+        for k, (table, teacher) in enumerate(zip(train, teachers)):
+            asked = imagined(table, _IMAGINED * table.rows, rng)
+            answers = [t._replace(latency=teacher.predict(t)) for t in (table, asked)]
+            parts = [_rows(encoders[k], scales[k], answer) for answer in answers]
+            rows[k] = Rows(*(np.concatenate(part) for part in zip(*parts)))
+    checks = [_rows(*of_kind) for of_kind in zip(encoders, scales, validation)]
+    config = _for_rows(recipe.network, max(table.rows for table in train))
+    fitted = medn_train.fit(rows, checks, config, seed)
+    for k, (regressor, encoder, log) in enumerate(zip(regressors, encoders, logs)):
+        network = extracted(fitted.params, k, len(encoder.names))
+        log_range = (float(log.min() - MARGIN), float(log.max() + MARGIN))
+        regressor._take(encoder, network, scales[k], log_range)
+
+
+def imagined(table: Table, rows: int, rng: np.random.Generator) -> Table:
+    """Rows whose columns each come from one of two rows of the table; their latency says nothing.
+
+    Every value then is one that was measured, and most pairs of values are, too.
+    """
+    parents = rng.integers(0, table.rows, (2, rows))
+    columns = {
+        name: column[np.where(rng.random(rows) < 0.5, parents[0], parents[1])]
+        for name, column in table.columns.items()
+    }
+    return Table(table.kind, columns, np.ones(rows))
+
+
+def _rows(encoder: FeatureEncoder, scale: tuple[float, float], table: Table) -> Rows:
+    mean, deviation = scale
+    target = (np.log(table.latency) - mean) / deviation
+    return Rows(encoder.transform(table).astype(np.float32), target.astype(np.float32))
+
+
+def _for_rows(config: MednConfig, rows: int) -> MednConfig:
+    """As many steps as the rows are worth: few rows are soon learnt by heart."""
+    steps = max(_LEAST_STEPS, _PASSES * rows // config.batch_size)
+    return replace(config, steps=min(config.steps, steps))
+
+
+for _name, _recipe in RECIPES.items():
+    register_regressor(_name, Entry(partial(MednRegressor, recipe=_recipe)))

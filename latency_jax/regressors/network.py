@@ -1,0 +1,141 @@
+"""The networks of `latency_jax.medn`, predicted by NumPy alone.
+
+A jitted call costs more than a whole prediction does here. Features stand in rows and the rows of
+a table in columns, so that every array is contiguous where its numbers are made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+ENCODER = "block"  # what names of an encoder's arrays begin with
+_CHUNK = 512  # rows predicted at once: what they become stays in a core's own cache
+
+Arrays = dict[str, np.ndarray]
+
+
+class _Member(NamedTuple):
+    """One network; kernels are transposed, and biases are columns."""
+
+    frequencies: np.ndarray  # f32[F, W, 1]; W = 0 where inputs are not embedded
+    mix: np.ndarray  # f32[F, E, 1 + 2 W]
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # adapter, up, down, up, down, ..., head
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """f32[N] from x f32[F, N]."""
+        if self.mix.size:
+            x = self._embedded(x)
+        adapter, *blocks, head = self.layers
+        hidden = _silu(_dense(adapter, x))
+        for up, down in zip(blocks[::2], blocks[1::2]):
+            hidden += _dense(down, _silu(_dense(up, hidden)))
+        return _dense(head, _silu(hidden))[0]
+
+    def _embedded(self, x: np.ndarray) -> np.ndarray:
+        inputs, count, _ = self.frequencies.shape
+        waves = np.empty((inputs, 1 + 2 * count, x.shape[1]), np.float32)
+        waves[:, 0] = x
+        angles = waves[:, 1 : 1 + count]
+        np.multiply(x[:, None], self.frequencies, out=angles)
+        np.cos(angles, out=waves[:, 1 + count :])
+        np.sin(angles, out=angles)
+        embedded = np.matmul(self.mix, waves)
+        np.maximum(embedded, 0, out=embedded)
+        return embedded.reshape(-1, x.shape[1])
+
+
+class Network:
+    """Members of one kind: x f64[N, F], standardised, to the mean of their outputs, f64[N].
+
+    `own` and `encoder` hold f16 arrays with a leading axis of members, by their names in a MEDN:
+    half the bytes, and predictions differ by less than 0.1 %. Raises ValueError for arrays that
+    are no such network.
+    """
+
+    def __init__(self, own: Mapping[str, np.ndarray], encoder: Mapping[str, np.ndarray]) -> None:
+        self.own, self.encoder = dict(own), dict(encoder)
+        arrays = {**self.own, **self.encoder}
+        for name, array in arrays.items():
+            if array.dtype != np.float16 or not np.isfinite(array).all() or array.ndim < 1:
+                raise ValueError(f"{name} is {array.dtype}{list(array.shape)}: expected finite f16")
+        try:
+            members = len(self.own["head_kernel"])
+            names = _layer_names(-(-len(self.encoder) // 4))
+            self._members = [_member(arrays, names, m) for m in range(members)]
+            self.inputs = _inputs(self._members[0])
+            self._members[-1].predict(np.zeros((self.inputs, 1), np.float32))
+        except (KeyError, IndexError, ValueError, TypeError) as error:
+            raise ValueError(f"not the arrays of a network: {error}") from error
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        rows = len(x)
+        features = np.ascontiguousarray(x.T, np.float32)
+        result = np.empty(rows, np.float32)
+        with np.errstate(over="ignore"):  # of exp in silu, where the quotient is 0 as it should
+            for start in range(0, rows, _CHUNK):
+                part = features[:, start : start + _CHUNK]
+                outputs = [member.predict(part) for member in self._members]
+                result[start : start + _CHUNK] = sum(outputs) / np.float32(len(outputs))
+        return result.astype(np.float64)
+
+
+def extracted(params: Mapping[str, np.ndarray], kind: int, inputs: int) -> Network:
+    """The network of one kind out of all, from parameters f32[members, K or 1, ...].
+
+    Heads that reconstruct inputs were there to learn by and are left out.
+    """
+    own: Arrays = {}
+    encoder: Arrays = {}
+    for name, value in params.items():
+        group = np.asarray(value)[:, min(kind, value.shape[1] - 1)]
+        if name in ("frequencies", "mix"):
+            group = group[:, :inputs]
+        elif name == "adapter_kernel":
+            size = params["mix"].shape[-1] if "mix" in params else 1
+            group = group[:, : inputs * size]
+        elif name.startswith("head"):
+            group = group[..., :1]
+        (encoder if name.startswith(ENCODER) else own)[name] = group.astype(np.float16)
+    return Network(own, encoder)
+
+
+def _layer_names(depth: int) -> list[str]:
+    blocks = [f"{ENCODER}{block}_{part}" for block in range(depth) for part in ("up", "down")]
+    return ["adapter", *blocks, "head"]
+
+
+def _member(arrays: Mapping[str, np.ndarray], names: list[str], member: int) -> _Member:
+    def transposed(name: str) -> np.ndarray:
+        array = arrays[name][member].astype(np.float32)
+        return np.ascontiguousarray(np.swapaxes(array, -1, -2))
+
+    if "mix" in arrays:
+        frequencies = arrays["frequencies"][member].astype(np.float32)[..., None]
+        mix = transposed("mix")
+    else:
+        frequencies, mix = np.zeros((0, 0, 1), np.float32), np.zeros((0, 0, 1), np.float32)
+    layers = [(transposed(f"{name}_kernel"), transposed(f"{name}_bias")) for name in names]
+    return _Member(frequencies, mix, tuple(layers))
+
+
+def _inputs(member: _Member) -> int:
+    return len(member.frequencies) if member.mix.size else member.layers[0][0].shape[1]
+
+
+def _dense(layer: tuple[np.ndarray, np.ndarray], x: np.ndarray) -> np.ndarray:
+    kernel, bias = layer
+    result = kernel @ x
+    result += bias
+    return result
+
+
+def _silu(x: np.ndarray) -> np.ndarray:
+    """x * sigmoid(x), in a new array."""
+    result = np.negative(x)
+    np.exp(result, out=result)
+    result += 1
+    np.divide(x, result, out=result)
+    return result
