@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from experiments.command_line import run
-from latency_jax.fitting.report import half_width, mean
 from packd_jax.config import ConfigError
 from packd_jax.staged_file import write_text
+from packd_jax.summary import interval
 
 KIND = flags.DEFINE_string("kind", "", "of fits of several kinds, the one to show")
 OUT = flags.DEFINE_string("out", "", "write the table there too")
@@ -64,10 +65,10 @@ def _scores(found: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]
 
 
 def _cell(scores: Sequence[Mapping[str, Any]]) -> str:
-    mape, within_10, r2 = ([row[name] for row in scores] for name in SCORES)
-    spread = half_width(within_10)
-    around = "" if spread is None else f" ± {100 * spread:.1f}"
-    return f"{100 * mean(mape):.2f} / {100 * mean(within_10):.1f}{around} / {mean(r2):.3f}"
+    mape, within_10, r2 = (interval(row[name] for row in scores) for name in SCORES)
+    spread = within_10.half_width
+    around = "" if np.isnan(spread) else f" ± {100 * spread:.1f}"
+    return f"{100 * mape.mean:.2f} / {100 * within_10.mean:.1f}{around} / {r2.mean:.3f}"
 
 
 if __name__ == "__main__":

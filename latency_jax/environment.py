@@ -54,8 +54,8 @@ def environment_id(facts: Mapping[str, Any]) -> str:
 def run_inline() -> None:
     """Makes calls run on the thread that makes them, on CPUs: to be said before JAX is first used.
 
-    Otherwise each is handed to another thread, and how long that takes to wake is most of what
-    a short call takes: 40 to 200 µs here, against 50 to 52 µs.
+    Otherwise each is handed to another thread, and how long that takes to wake, which varies, is
+    most of what a short call takes.
     """
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 

@@ -149,7 +149,7 @@ class FeatureEncoder:
         constants = self._constants
         numbers = np.empty((len(self.numbers), table.rows))
         for position, name in enumerate(self.numbers):
-            column = _column(table, name)
+            column = needed_column(table, name)
             if column.dtype.kind == "U":
                 raise TableError(f"column {name!r} holds text: expected numbers, as in training")
             numbers[position] = column
@@ -188,7 +188,7 @@ class FeatureEncoder:
         return names
 
     def _text(self, table: Table, name: str) -> np.ndarray:
-        column = _column(table, name)
+        column = needed_column(table, name)
         if column.dtype.kind != "U" and self.kind == GENERIC:
             raise TableError(f"column {name!r} holds numbers: expected text, as in training")
         return column if column.dtype.kind == "U" else column.astype(str)
@@ -237,7 +237,8 @@ def _texts(table: Table) -> list[str]:
     return [n for n, column in table.columns.items() if n in named or column.dtype.kind == "U"]
 
 
-def _column(table: Table, name: str) -> np.ndarray:
+def needed_column(table: Table, name: str) -> np.ndarray:
+    """A column that was there in training. Raises TableError where it is not any more."""
     if name not in table.columns:
         raise TableError(f"no column {name!r}: expected {', '.join(table.columns)} and {name}")
     return table.columns[name]

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_jax.features import GENERIC, FeatureEncoder
+from latency_jax.features import GENERIC, FeatureEncoder, needed_column
 from latency_jax.modules import get_kind
 from latency_jax.parameters import CONDITIONS, Value
 from latency_jax.table import Table, TableError
@@ -138,12 +138,12 @@ class Domain:
         """bool[N]. Raises TableError for a column that is missing or holds text for numbers."""
         inside = np.ones(table.rows, bool)
         for name, (low, high) in self.ranges.items():
-            column = _column(table, name)
+            column = needed_column(table, name)
             if column.dtype.kind == "U":
                 raise TableError(f"column {name!r} holds text: expected numbers, as in training")
             inside &= _within(column, low, high)
         for name, known in self.categories.items():
-            inside &= np.isin(_column(table, name).astype(str), known)
+            inside &= np.isin(needed_column(table, name).astype(str), known)
         for amount, (low, high) in zip(_work(table), self.work):
             inside &= _within(amount, low, high)
         for name, default in self._defaults().items():
@@ -187,9 +187,3 @@ def _work(table: Table) -> tuple[np.ndarray, ...]:
         return ()
     cost = get_kind(table.kind).cost(table.columns)
     return (np.broadcast_to(cost.flops, table.rows), np.broadcast_to(cost.bytes, table.rows))
-
-
-def _column(table: Table, name: str) -> np.ndarray:
-    if name not in table.columns:
-        raise TableError(f"no column {name!r}: expected {', '.join(table.columns)} and {name}")
-    return table.columns[name]

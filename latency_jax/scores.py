@@ -61,14 +61,3 @@ def overall(scores: Mapping[str, Scores], rows: Mapping[str, int]) -> tuple[Scor
         Scores(*map(float, table.mean(axis=0))),
         Scores(*map(float, np.average(table, axis=0, weights=weights))),
     )
-
-
-def repeatability(first: np.ndarray, second: np.ndarray, tolerance: float = 0.1) -> float:
-    """Share of pairs of measurements, two f64[N], within `tolerance` of their mean.
-
-    It bounds `within_10` of any regressor: nothing predicts a configuration better than
-    measuring it again does.
-    """
-    if first.ndim != 1 or len(first) == 0 or second.shape != first.shape:
-        raise ValueError(f"first {first.shape}, second {second.shape}: expected two of [N], N > 0")
-    return float((np.abs(first - second) <= tolerance * (first + second) / 2).mean())

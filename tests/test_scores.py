@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import mean_absolute_percentage_error, r2_score
 
-from latency_jax.scores import Scores, overall, repeatability, score
+from latency_jax.scores import Scores, overall, score
 
 seconds = st.lists(st.floats(1e-6, 1e3), min_size=2, max_size=20).map(np.array)
 
@@ -59,11 +59,3 @@ def test_overall_is_macro_and_by_rows():
     np.testing.assert_allclose(weighted, [0.15, 0.75, 0.8, 0.7, 0.6])
     with pytest.raises(ValueError, match="expected the same"):
         overall(scores, {"a": 30})
-
-
-def test_repeatability_counts_pairs_and_does_not_care_for_their_order():
-    first, second = np.array([1.0, 1.0, 2.0, 5.0]), np.array([1.1, 1.2, 2.0, 4.0])
-    assert repeatability(first, second) == repeatability(second, first) == 0.5
-    assert repeatability(first, second, tolerance=0.3) == 1
-    with pytest.raises(ValueError, match=r"second \(3,\)"):
-        repeatability(first, second[:3])

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from latency_jax.fitting.study import FitConfig, Trial, kind_models
 from latency_jax.scores import Scores, overall
 from latency_jax.selection import MODES, Selection
+from packd_jax.summary import interval
 
 GAINED = ("accuracy", "within_10", "r2")
 MEDN = ("medn", "medn_ensemble", "medn_distilled")
@@ -105,6 +105,7 @@ def _gains(selections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                         [[by_set[s][seed][average][score] for s in (mode, other)] for seed in seeds]
                     )
                     points = 100 * (pairs[:, 0] - pairs[:, 1])
+                    half_width = interval(points).half_width
                     gains.append(
                         {
                             "mode": mode,
@@ -112,23 +113,11 @@ def _gains(selections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                             "average": average,
                             "score": score,
                             "points": float(points.mean()),
-                            "half_width": half_width(points),
+                            "half_width": None if np.isnan(half_width) else half_width,
                             "relative": float(100 * points.mean() / (100 * pairs[:, 1].mean())),
                         }
                     )
     return gains
-
-
-def mean(values: Sequence[float] | np.ndarray) -> float:
-    return float(np.mean(values))
-
-
-def half_width(values: Sequence[float] | np.ndarray) -> float | None:
-    """Of the 95 % interval of the mean (Student's t); None for one value."""
-    if len(values) < 2:
-        return None
-    error = np.std(values, ddof=1) / np.sqrt(len(values))
-    return float(student_t.ppf(0.975, len(values) - 1) * error)
 
 
 def describe(found: Mapping[str, Any]) -> str:

@@ -141,6 +141,7 @@ def _read(path: Path, about: Mapping[str, Any]) -> dict[Piece, PieceTime]:
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Piece, PieceTime]]:
     for row in rows:
-        model = WholeModel(str(row["factory"]), tuple(row["inputs"]), int(row["batch_size"]))
-        piece = Piece(model, Load(**row["load"]), int(row["start"]), int(row["stop"]))
+        piece = Piece(
+            WholeModel.from_json(row), Load(**row["load"]), int(row["start"]), int(row["stop"])
+        )
         yield piece, PieceTime(float(row["latency_s"]), Load(**row["achieved"]))

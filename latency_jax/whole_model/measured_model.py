@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,11 @@ class WholeModel(NamedTuple):
             jax.ShapeDtypeStruct((self.batch_size, *x.shape[1:]), x.dtype)
             for x in parse_inputs(self.inputs)
         )
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> WholeModel:
+        """What `_asdict` became in a file. Raises KeyError, TypeError or ValueError otherwise."""
+        return cls(str(row["factory"]), tuple(row["inputs"]), int(row["batch_size"]))
 
     def compiled(self) -> CompiledModule:
         return CompiledModule(make_model(self.factory), self.shapes())
@@ -94,7 +99,7 @@ def _read(path: Path, environment_id: str) -> dict[WholeModel, float]:
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        rows = dict(_rows(found["rows"]))
+        rows = {WholeModel.from_json(row): float(row["latency_s"]) for row in found["rows"]}
         measured_in = found["environment"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not measured latencies ({error!r}); remove it") from None
@@ -104,9 +109,3 @@ def _read(path: Path, environment_id: str) -> dict[WholeModel, float]:
             "another --workdir"
         )
     return rows
-
-
-def _rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[WholeModel, float]]:
-    for row in rows:
-        model = WholeModel(str(row["factory"]), tuple(row["inputs"]), int(row["batch_size"]))
-        yield model, float(row["latency_s"])
