@@ -3,10 +3,10 @@
 python -m experiments.latency
 python -m experiments.latency --model=my_package.models:factory --input=8,64,64,3:float32
 
-Takes less than five minutes on two cores: two and a half to measure the kinds of modules that the
-model consists of, a minute to fit a few regressors to each, and the rest to predict the model and
-to measure it. Leaves measurements.jsonl, results.json and latency_model.zip in --workdir. For more
-accuracy, and for conditions, use collect_latency, fit_latency, fit_correction, predict_latency.
+Spends --minutes on measuring the kinds of modules that the model consists of, and less than that
+on fitting a few regressors to each, on predicting the model, and on measuring it. Leaves
+measurements.jsonl, results.json and latency_model.zip in --workdir. For more accuracy, and for
+conditions, use collect_latency, fit_latency, fit_correction, predict_latency.
 """
 
 import sys
