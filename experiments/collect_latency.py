@@ -52,7 +52,10 @@ def _config() -> CollectConfig:
     """The checked configuration of the flags."""
     try:
         values = drawn(CONFIG.value)
-        values["kinds"] = tuple(KINDS.value or values["kinds"])
+        if KINDS.value:
+            values["kinds"] = tuple(KINDS.value)
+            drawn_of = values["customizations"]
+            values["customizations"] = {k: drawn_of[k] for k in KINDS.value if k in drawn_of}
         values["minutes"] = values["minutes"] if MINUTES.value is None else MINUTES.value
         return read_config(values)
     except OSError as error:  # ml_collections reports a missing file when it is first asked for

@@ -6,9 +6,9 @@ python -m experiments.fit_latency --data=FILE.csv --workdir=OUT --kind=conv2d \\
 python -m experiments.fit_latency --data=FILE.csv --workdir=OUT --kind=generic \\
     --columns=layers=encoder_layer_num,... --target=latency_encoder,latency_decoder --unit=ms
 
-DIR is what experiments.collect_latency left. For a file, --where=COLUMN=TEXT keeps some rows and
---values=padding.1=SAME says what texts mean. Leaves results.json, latency_model.zip, front.svg
-and report.html.
+DIR is what experiments.collect_latency left; --data=DIR1,DIR2 takes several. For a file,
+--where=COLUMN=TEXT keeps some rows and --values=padding.1=SAME says what texts mean. Leaves
+results.json, latency_model.zip, front.svg and report.html.
 """
 
 import shlex
@@ -20,23 +20,24 @@ from typing import Any
 from absl import flags
 
 from experiments.command_line import define_register, register_kinds, run
-from latency_jax.collection.dataset import Dataset, read_dataset
+from latency_jax.collection.dataset import Dataset, read_datasets
 from latency_jax.collection.dataset_file import DatasetError
 from latency_jax.csv_table import CsvTableError, read_csv_table
-from latency_jax.fitting.candidates import Fit
-from latency_jax.fitting.front_plot import write_front_plot
-from latency_jax.fitting.page import write_page
-from latency_jax.fitting.report import describe, results
-from latency_jax.fitting.study import FitConfig, make_model, run_trials
+from latency_jax.fitting.fit import fit
+from latency_jax.fitting.report import describe, show
+from latency_jax.fitting.study import FitConfig
 from latency_jax.parameters import ParameterError
 from latency_jax.selection import CALLS, MODES, Goal
 from latency_jax.table import Table, TableError
 from packd_jax.config import ConfigError
-from packd_jax.json_files import write_json
-from packd_jax.provenance import provenance
 
-DATA = flags.DEFINE_string("data", None, "a dataset's directory, or a CSV file", required=True)
+DATA = flags.DEFINE_list(
+    "data", None, "directories of one or more datasets, or a CSV file", required=True
+)
 WORKDIR = flags.DEFINE_string("workdir", "runs/latency_model", "where everything goes")
+WINDOW_QUANTILE = flags.DEFINE_float(
+    "window_quantile", None, "another one of a dataset's windows to be the latency", 0.0, 1.0
+)
 KIND = flags.DEFINE_string("kind", None, "CSV: the module kind, or generic")
 COLUMNS = flags.DEFINE_list("columns", [], "CSV: PARAMETER=COLUMN of every input")
 VALUES = flags.DEFINE_list("values", [], "CSV: PARAMETER.TEXT=VALUE, what a text there means")
@@ -73,27 +74,21 @@ def main(argv: Sequence[str]) -> None:
         without=tuple(WITHOUT.value),
         held_out=HELD_OUT.value,
     )
-    tables, about, dataset = _read(Path(DATA.value))
-    trials = run_trials(tables, config, _show)
+    tables, about, dataset = _read([Path(path) for path in DATA.value])
     command = shlex.join(["python", "-m", "experiments.fit_latency", *sys.argv[1:]])
-    origin = {**about, "command": command, "fitted_on": provenance()}
-    found = {**origin, **results(trials, config)}
-    workdir = Path(WORKDIR.value)
-    workdir.mkdir(parents=True, exist_ok=True)
-    write_json(workdir / "results.json", found)
-    environment = {} if dataset is None else dataset.environment
-    make_model(trials[0], MODE.value, environment, about).save(workdir / "latency_model.zip")
-    write_front_plot(found, workdir / "front.svg")
-    write_page(workdir / "report.html", found, trials[0], dataset)
+    found = fit(tables, config, Path(WORKDIR.value), about, command, dataset, show)
     print(describe(found))
 
 
-def _read(path: Path) -> tuple[dict[str, Table], dict[str, Any], Dataset | None]:
+def _read(paths: Sequence[Path]) -> tuple[dict[str, Table], dict[str, Any], Dataset | None]:
     """(tables by kind, what is to be remembered of the data, the dataset: None for a file)."""
+    path = paths[0]
     if path.is_dir():
-        dataset = read_dataset(path)
-        about = {"data": str(path), "repeatability": dataset.repeatability}
+        dataset = read_datasets(paths, WINDOW_QUANTILE.value)
+        about = {"data": ",".join(map(str, paths)), "repeatability": dataset.repeatability}
         return dataset.tables, about, dataset
+    if len(paths) > 1:
+        raise ConfigError(f"--data={','.join(map(str, paths))}: several must all be directories")
     if not path.is_file():
         raise ConfigError(f"--data={path}: no such file or directory")
     if not (KIND.value and COLUMNS.value and TARGET.value):
@@ -122,17 +117,6 @@ def _pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"--{flag}: {text!r}; expected NAME=VALUE, each name once")
         pairs[name] = value
     return pairs
-
-
-def _show(seed: int, fits: Sequence[Fit]) -> None:
-    for fit in fits:
-        found = fit.candidate
-        print(
-            f"split {seed}  {found.kind:16s} {found.name:17s} MAPE {fit.test.mape:6.1%}  "
-            f"±10 % {fit.test.within_10:6.1%}  R² {fit.test.r2:.3f}  fit {fit.fit_seconds:6.1f} s  "
-            f"{1e6 * found.seconds_per_row:6.2f} µs/row  {found.size_bytes / 1e3:7.1f} kB",
-            flush=True,
-        )
 
 
 if __name__ == "__main__":

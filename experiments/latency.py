@@ -3,10 +3,11 @@
 python -m experiments.latency
 python -m experiments.latency --model=my_package.models:factory --input=8,64,64,3:float32
 
-Spends --minutes on measuring the kinds of modules that the model consists of, and less than that
-on fitting a few regressors to each, on predicting the model, and on measuring it. Leaves
-measurements.jsonl, results.json and latency_model.zip in --workdir. For more accuracy, and for
-conditions, use collect_latency, fit_latency, fit_correction, predict_latency.
+Spends --minutes on measuring the kinds of modules that the model consists of, of about the sizes
+that it has, and less than that on fitting a few regressors to each, on predicting the model, and on
+measuring it. Leaves measurements.jsonl, results.json and latency_model.zip in --workdir. For other
+models, more accuracy and conditions use collect_latency, fit_latency, fit_correction and
+predict_latency.
 """
 
 import sys
@@ -24,15 +25,13 @@ from latency_jax.collection.dataset_file import DatasetError
 from latency_jax.environment import run_inline
 from latency_jax.fitting import report
 from latency_jax.fitting.study import FitConfig, make_model, run_trials
-from latency_jax.modules import kinds
 from latency_jax.parameters import ParameterError
 from latency_jax.table import TableError
 from latency_jax.whole_model.capture import capture
-from latency_jax.whole_model.fusion import fused_calls, with_softmax
-from latency_jax.whole_model.graph import Graph
 from latency_jax.whole_model.measured_model import measure_model
 from latency_jax.whole_model.named_model import make_model as make_module
 from latency_jax.whole_model.named_model import parse_inputs
+from latency_jax.whole_model.neighbourhood import neighbourhood
 from latency_jax.whole_model.predict import predict_model
 from latency_jax.whole_model.report import as_json, as_text
 from packd_jax.config import ConfigError
@@ -54,8 +53,10 @@ def main(argv: Sequence[str]) -> None:
         make_module(MODEL.value),
         Path(WORKDIR.value),
     )
-    graph = capture(module, inputs)
-    config = replace(CONFIGS["quick"], kinds=_kinds_of(graph), minutes=MINUTES.value)
+    near = neighbourhood(capture(module, inputs))
+    config = replace(
+        CONFIGS["quick"], kinds=tuple(near), customizations=near, minutes=MINUTES.value
+    )
     collect(config, workdir)
     dataset = read_dataset(workdir)
     print(describe(dataset), file=sys.stderr)
@@ -71,13 +72,6 @@ def main(argv: Sequence[str]) -> None:
     predicted = predict_model(latency_model, graph)
     told = {"model": MODEL.value, "measured_s": measure_model(module, inputs)}
     print(as_text(as_json(predicted, graph, told)))
-
-
-def _kinds_of(graph: Graph) -> tuple[str, ...]:
-    """What the graph consists of, as XLA fuses it and one by one."""
-    fused, single = fused_calls(graph), with_softmax(graph.ops)
-    found = {call.kind for call in fused} | {op.kind for op in single}
-    return tuple(kind for kind in kinds() if kind in found)
 
 
 if __name__ == "__main__":

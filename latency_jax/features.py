@@ -109,10 +109,12 @@ class FeatureEncoder:
     def transform(self, table: Table) -> np.ndarray:
         """Features f64[N, F]. Raises TableError for another kind, a missing column or its type."""
         constants = self._constants
-        features = self._full(table)[constants.kept]
+        features = self._full(table)
+        if len(self.kept) < len(features):
+            features = features[constants.kept]
         if self.shift:
             features -= constants.shift
-            features /= constants.scale
+            features *= constants.per_scale
         return features.T
 
     def unknown(self, table: Table) -> np.ndarray:
@@ -158,10 +160,11 @@ class FeatureEncoder:
             # What lies below zero was not seen in training; its logarithm stays finite.
             parts.append(np.log1p(np.maximum(numbers[constants.logs], 0)))
         if self.tiled:
-            remainders = numbers[constants.tiled][:, None] % constants.tiles / constants.tiles
-            parts.append(remainders.reshape(-1, table.rows))
+            filled = numbers[constants.tiled][:, None] * constants.per_tile
+            filled -= np.floor(filled)
+            parts.append(filled.reshape(-1, table.rows))
         if self.kind != GENERIC:
-            parts.append(_physics(table))
+            parts.append(_physics(self.kind, {**table.columns, **dict(zip(self.numbers, numbers))}))
         for name, known in constants.categories.items():
             parts.append(self._text(table, name) == known)
         return np.concatenate(parts)
@@ -172,11 +175,11 @@ class FeatureEncoder:
             raw=np.array(self.raw, np.int64),
             logs=np.array(self.logs, np.int64),
             tiled=np.array(self.tiled, np.int64),
-            tiles=np.array(self.tiles, np.float64)[:, None],
+            per_tile=1 / np.array(self.tiles, np.float64)[:, None],
             categories={name: np.array(known)[:, None] for name, known in self.categories.items()},
             kept=np.array(self.kept, np.int64),
             shift=np.array(self.shift)[:, None],
-            scale=np.array(self.scale)[:, None],
+            per_scale=1 / np.array(self.scale)[:, None],
         )
 
     def _full_names(self) -> list[str]:
@@ -200,11 +203,11 @@ class _Constants(NamedTuple):
     raw: np.ndarray
     logs: np.ndarray
     tiled: np.ndarray
-    tiles: np.ndarray  # [T, 1], as the next three
+    per_tile: np.ndarray  # [T, 1], as the next three
     categories: dict[str, np.ndarray]
     kept: np.ndarray
     shift: np.ndarray
-    scale: np.ndarray
+    per_scale: np.ndarray
 
 
 PHYSICS = [
@@ -217,12 +220,15 @@ PHYSICS = [
 ]
 
 
-def _physics(table: Table) -> np.ndarray:
-    """f64[6, N], named by PHYSICS."""
-    cost = get_kind(table.kind).cost(table.columns)
-    amounts = np.empty((len(PHYSICS), table.rows))
-    for row, amount in zip(amounts, (*cost, cost.bytes)):
-        row[:] = amount
+def _physics(kind: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """f64[6, N], named by PHYSICS, of columns [N]."""
+    rows = len(next(iter(columns.values())))
+    if rows == 1:  # scalars are several times as fast as arrays of one number
+        columns = {name: column[0] for name, column in columns.items()}
+    cost = get_kind(kind).cost(columns)
+    amounts = np.empty((len(PHYSICS), rows))
+    amounts[0], amounts[1], amounts[2], amounts[3] = cost
+    amounts[4] = cost.bytes
     np.log1p(amounts[:5], out=amounts[:5])
     amounts[5] = amounts[0] - amounts[4]
     return amounts

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -136,21 +137,32 @@ class Domain:
 
     def contains(self, table: Table) -> np.ndarray:
         """bool[N]. Raises TableError for a column that is missing or holds text for numbers."""
-        inside = np.ones(table.rows, bool)
-        for name, (low, high) in self.ranges.items():
+        numbers = np.empty((len(self.ranges) + len(self.work), table.rows))
+        for position, name in enumerate(self.ranges):
             column = needed_column(table, name)
             if column.dtype.kind == "U":
                 raise TableError(f"column {name!r} holds text: expected numbers, as in training")
-            inside &= _within(column, low, high)
+            numbers[position] = column
+        for position, amount in enumerate(_work(table), len(self.ranges)):
+            numbers[position] = amount
+        low, high = self._bounds
+        inside = ((numbers >= low) & (numbers <= high)).all(axis=0)
         for name, known in self.categories.items():
-            inside &= np.isin(needed_column(table, name).astype(str), known)
-        for amount, (low, high) in zip(_work(table), self.work):
-            inside &= _within(amount, low, high)
-        for name, default in self._defaults().items():
+            texts = needed_column(table, name).astype(str).tolist()
+            inside &= [text in known for text in texts]
+        for name, default in self._defaults.items():
             if name in table.columns:
                 inside &= table.columns[name] == default
         return inside
 
+    @cached_property
+    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """f64[M, 1] each, of ranges and then of work."""
+        bounds = np.array([*self.ranges.values(), *self.work]).reshape(-1, 2)
+        slack = _SLACK * np.abs(bounds).max(axis=1, initial=0)
+        return (bounds[:, 0] - slack)[:, None], (bounds[:, 1] + slack)[:, None]
+
+    @cached_property
     def _defaults(self) -> dict[str, Value]:
         """What the kind's other parameters were in training, where nothing was said of them."""
         if self.kind == GENERIC:
@@ -174,11 +186,6 @@ class Domain:
             )
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ValueError(f"not a domain: {error!r}") from error
-
-
-def _within(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    slack = _SLACK * max(abs(low), abs(high))
-    return (values >= low - slack) & (values <= high + slack)
 
 
 def _work(table: Table) -> tuple[np.ndarray, ...]:

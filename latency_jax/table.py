@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +73,19 @@ def _checked(name: str, column: np.ndarray, rows: int) -> np.ndarray:
             )
         return array.astype(np.float64)
     return array.astype(np.int64) if array.dtype.kind in "iu" else array
+
+
+def joined(tables: Sequence[Table]) -> Table:
+    """The rows of tables of one kind, one after another. Raises TableError for other columns."""
+    first = tables[0]
+    for table in tables[1:]:
+        if table.kind != first.kind or table.columns.keys() != first.columns.keys():
+            raise TableError(
+                f"{table.kind} with {', '.join(table.columns)}: expected {first.kind} with "
+                f"{', '.join(first.columns)}, as the table before it"
+            )
+    columns = {name: np.concatenate([t.columns[name] for t in tables]) for name in first.columns}
+    return make_table(first.kind, columns, np.concatenate([t.latency for t in tables]))
 
 
 def configurations(table: Table) -> np.ndarray:

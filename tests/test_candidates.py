@@ -8,7 +8,7 @@ import pytest
 from latency_jax.fitting import candidates
 from latency_jax.fitting.candidates import BATCH, Fit, candidate, fit_all, prediction_seconds
 from latency_jax.medn import MednConfig
-from latency_jax.regressors import Entry, MednRegressor, Regressor, make_regressor, registry
+from latency_jax.regressors import Blend, Entry, MednRegressor, Regressor, make_regressor, registry
 from latency_jax.regressors.medn import MednRecipe
 from latency_jax.scores import Scores, score
 from latency_jax.selection import file_sizes
@@ -82,6 +82,16 @@ def test_networks_are_fitted_to_all_kinds_together_and_told_whom_they_learn_from
     assert fits[0].fit_seconds == fits[1].fit_seconds > 0  # there is one time for both
     fit_all(SPLITS, ("student",), 3)
     assert calls[2][4] is None  # it has to find its teacher itself
+
+
+def test_a_blend_is_one_of_all_before_it():
+    fits = fit_all(SPLITS, ("linear", "roofline", "knn", "blend", "decision_tree"), 0)
+    blends = {fit.candidate.kind: fit.regressor for fit in fits if fit.candidate.name == "blend"}
+    for kind, blend in blends.items():
+        before = [f.regressor for f in fits if f.candidate.kind == kind][:-2]
+        again = Blend("blend", kind).combine(before, SPLITS[kind].validation)
+        assert blend.weights == again.weights
+    assert blends.keys() == SPLITS.keys()
 
 
 @pytest.mark.parametrize(

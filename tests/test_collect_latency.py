@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from experiments.configs.latency import CONFIGS, drawn, get_config
 from latency_jax import modules
 from latency_jax.collection.dataset import read_dataset
 from latency_jax.collection.dataset_file import FILE, read_lines
+from latency_jax.config import read_config
 
 ROOT = Path(__file__).parent.parent
 MODULE = "experiments.collect_latency"
@@ -159,3 +161,19 @@ def test_mistakes_are_one_line(tmp_path, mistake, told):
     assert told in run.stderr and run.stderr.count("\n") == 1
     assert run.stderr.startswith("collect_latency: ")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_command_reads_a_named_config_as_it_stands(name):
+    assert read_config(drawn(get_config(name))) == CONFIGS[name]
+
+
+def test_kinds_on_the_command_line_keep_what_the_config_says_of_them(tmp_path):
+    models = "--config=experiments/configs/latency.py:models"
+    small = ("--config.mode=fast", "--config.configurations=4", "--config.size_limit=0.001")
+    only = ("--kinds=conv2d,add", "--config.repeat_after_minutes=0")
+    command(models, *small, *only, f"--workdir={tmp_path}", expect=0)
+    dataset = read_dataset(tmp_path)
+    assert set(dataset.tables) == {"conv2d", "add"}
+    assert dataset.tables["conv2d"].columns["groups"].tolist() == [1] * 4
+    assert set(dataset.tables["conv2d"].columns["batch_size"]) <= {1, 2, 4, 8}

@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latency_jax.collection.dataset import describe, read_dataset, repeatability, summary
+from latency_jax.collection.dataset import (
+    describe,
+    read_dataset,
+    read_datasets,
+    repeatability,
+    summary,
+)
 from latency_jax.collection.dataset_file import FILE, FORMAT, DatasetError, DatasetWriter
 from latency_jax.collection.schedule import rounds
 from latency_jax.config import CollectConfig, ConditionsConfig
@@ -231,3 +237,42 @@ def test_rows_outlive_the_process_at_once(tmp_path):
         for count, row in zip(itertools.count(2), ROWS):
             writer.append(row)
             assert (tmp_path / FILE).read_bytes().count(b"\n") == count
+
+
+def test_collections_of_one_machine_are_read_as_one(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b", [row for row in ROWS if row["config"]["kind"] == "dense"])
+    one, other = read_dataset(tmp_path / "a"), read_dataset(tmp_path / "b")
+    both = read_datasets([tmp_path / "a", tmp_path / "b"])
+    assert {k: t.rows for k, t in both.tables.items()} == {"dense": 8, "max_pool": 4}
+    latency = np.concatenate([one.tables["dense"].latency, other.tables["dense"].latency])
+    np.testing.assert_array_equal(both.tables["dense"].latency, latency)
+    np.testing.assert_array_equal(both.pairs_s, np.concatenate([one.pairs_s, other.pairs_s]))
+    assert both.repeatability == repeatability(both.pairs_s)
+    assert both.spent_s == one.spent_s + other.spent_s
+    assert both.config["kinds"] == ["dense", "max_pool"]
+
+
+def test_collections_of_two_machines_are_not(tmp_path):
+    write(tmp_path / "a")
+    write(tmp_path / "b", environment={**ENVIRONMENT, "id": "ba9876543210"})
+    with pytest.raises(DatasetError, match=r"b: its environment is ba9876543210.*one machine"):
+        read_datasets([tmp_path / "a", tmp_path / "b"])
+
+
+def test_another_quantile_of_the_windows_is_read_from_the_repetitions(tmp_path):
+    measuring = {"repetition_quantile": 0.0, "window_quantile": 1.0}
+    rows = [
+        {**row, "latency_s": 9.0, "repetitions_s": [[5.0, 4.0], [3.0, 2.0], [1.5, 7.0]]}
+        for row in ROWS
+    ]
+    config = {**to_json_dict(CONFIG), "measuring": measuring}
+    with DatasetWriter(tmp_path, ENVIRONMENT, config) as writer:
+        for row in rows:
+            writer.append(row)
+    assert set(read_dataset(tmp_path).tables["dense"].latency) == {9.0}
+    for quantile, expected in ((0.0, 1.5), (0.5, 2.0), (0.25, 1.75)):
+        again = read_dataset(tmp_path, quantile)
+        assert set(again.tables["dense"].latency) == {expected}
+        assert again.config["measuring"]["window_quantile"] == quantile
+        assert again.pairs_s.tolist() == [[expected, expected]] * 4

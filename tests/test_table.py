@@ -7,6 +7,7 @@ from sklearn.model_selection import train_test_split
 from latency_jax.table import (
     TableError,
     configurations,
+    joined,
     make_table,
     split,
     split_largest,
@@ -128,3 +129,14 @@ def test_bad_shares_and_sizes():
         split_largest(numbered(8), "x", 1.0, seed=0)
     with pytest.raises(TableError, match=r"expected numbers \[8\]"):
         split_largest(numbered(8), np.ones(7), 0.5, seed=0)
+
+
+def test_tables_are_joined_row_after_row():
+    first = make_table("dense", {"x": np.array([1, 2]), "name": np.array(["a", "b"])}, [1.0, 2.0])
+    second = make_table("dense", {"name": np.array(["long"]), "x": np.array([0.5])}, [3.0])
+    both = joined([first, second])
+    assert both.columns["x"].tolist() == [1, 2, 0.5] and both.latency.tolist() == [1, 2, 3]
+    assert both.columns["name"].tolist() == ["a", "b", "long"]
+    for other in (second._replace(kind="conv2d"), make_table("dense", {"x": np.ones(1)}, [1.0])):
+        with pytest.raises(TableError, match="expected dense with x, name"):
+            joined([first, other])

@@ -5,6 +5,8 @@ default  python -m experiments.collect_latency --workdir=DIR --minutes=M
 quick    ... :quick     What experiments/latency.py measures, of the kinds that a model has.
 fast     ... :fast      All kinds on an otherwise idle machine, as many as the time allows.
 careful  ... :careful   The same with more windows for each, spread over minutes.
+models   ... :models    Careful, of what whole models are made of: small batches, no dilation or
+                        groups.
 smoke    A few small modules, for the tests.
 
 Anything that is drawn can be set on the command line: "off", "8", "1,3,5", "1:64", "1:64:log":
@@ -22,11 +24,31 @@ from latency_jax.config import CollectConfig, ConditionsConfig
 from latency_jax.modules import get_kind, kinds
 from packd_jax.config import ConfigError
 
+_PLAIN = {"dilation": "off", "padding": "SAME,VALID"}
+_OF_MODELS = {  # kinds, and what differs from how they are drawn
+    "conv2d": {**_PLAIN, "groups": "off"},
+    "conv_bn_relu": {**_PLAIN, "groups": "off"},
+    "depthwise_conv_bn_relu": {**_PLAIN, "channel_multiplier": "off"},
+}
+_AS_THEY_ARE = (
+    *("conv_transpose2d", "dense", "embedding", "activation", "concat", "batch_norm"),
+    *("layer_norm", "max_pool", "global_pool", "multi_head_attention", "lstm"),
+)
+
 CONFIGS = {
     "default": CollectConfig(conditions=ConditionsConfig(cpu_utilization="0,0.25,0.5,0.75,1")),
     "quick": CollectConfig(minutes=2.5, configurations=200),
     "fast": CollectConfig(configurations=1000),
     "careful": CollectConfig(mode="careful", minutes=30.0, configurations=1000),
+    "models": CollectConfig(
+        mode="careful",
+        minutes=60.0,
+        configurations=1000,
+        kinds=(*_OF_MODELS, *_AS_THEY_ARE),
+        conditions=ConditionsConfig(batch_size="1,1,1,2,4,8"),
+        customizations=_OF_MODELS,
+        size_limit=4.0,
+    ),
     "smoke": CollectConfig(
         kinds=("dense", "activation"),
         conditions=ConditionsConfig(batch_size="1:8"),
@@ -43,7 +65,9 @@ def get_config(name: str = "default") -> ConfigDict:
         raise ConfigError(f"no configuration {name!r}: expected one of {', '.join(CONFIGS)}")
     values = dataclasses.asdict(CONFIGS[name])
     values["customizations"] = {
-        kind: {parameter.name: "on" for parameter in get_kind(kind).parameters} for kind in kinds()
+        kind: {p.name: "on" for p in get_kind(kind).parameters}
+        | dict(CONFIGS[name].customizations.get(kind, {}))
+        for kind in kinds()
     }
     return ConfigDict(values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from latency_jax.collection.dataset_file import FILE, DatasetError, read_lines
 from latency_jax.parameters import ModuleConfig
-from latency_jax.table import Table, TableError, make_table
+from latency_jax.table import Table, TableError, joined, make_table
 
 AGREE = 0.1  # two measurements of a configuration repeat each other within this share
 _LOADS = ("cpu_utilization", "memory_pressure")
@@ -48,14 +48,22 @@ class Dataset(NamedTuple):
         return float(np.quantile(self.sentinel[:, 1], 0.95) / np.median(self.sentinel[:, 1]) - 1)
 
 
-def read_dataset(directory: str | os.PathLike) -> Dataset:
+def read_dataset(directory: str | os.PathLike, window_quantile: float | None = None) -> Dataset:
     """Reads what `experiments.collect_latency` has left in a directory, finished or not.
 
-    A last line that a kill tore off is ignored. Raises DatasetError, naming file and line, for
-    a missing, damaged or foreign file, and for one without any measurement.
+    A last line that a kill tore off is ignored. Repetitions are kept, so another quantile of the
+    windows than the collection's can be taken for the latency. Raises DatasetError, naming file
+    and line, for a missing, damaged or foreign file, and for one without any measurement.
     """
     path = Path(directory) / FILE
     header, rows, _, _ = read_lines(path)
+    config = header["config"]
+    if window_quantile is not None:
+        config = {
+            **config,
+            "measuring": {**config["measuring"], "window_quantile": window_quantile},
+        }
+        rows = [r if "error" in r else {**r, "latency_s": _latency_s(r, config)} for r in rows]
     firsts: dict[tuple[str, int], dict[str, Any]] = {}
     seconds: dict[tuple[str, int], dict[str, Any]] = {}
     for row in rows:
@@ -70,7 +78,7 @@ def read_dataset(directory: str | os.PathLike) -> Dataset:
     return Dataset(
         tables=_tables(path, firsts),
         environment=header["environment"],
-        config=header["config"],
+        config=config,
         repeatability=repeatability(pairs_s),
         pairs_s=pairs_s,
         gaps_s=np.array(gaps),
@@ -78,6 +86,52 @@ def read_dataset(directory: str | os.PathLike) -> Dataset:
         failures=tuple(f"{row['config']}: {row['error']}" for row in rows if "error" in row),
         spent_s=rows[-1]["spent_s"],
     )
+
+
+def read_datasets(
+    directories: Sequence[str | os.PathLike], window_quantile: float | None = None
+) -> Dataset:
+    """Collections of one machine, measured in one way, as one dataset.
+
+    `window_quantile` as for `read_dataset`. Raises DatasetError as `read_dataset` does, and for
+    datasets that do not go together.
+    """
+    datasets = [read_dataset(directory, window_quantile) for directory in directories]
+    first, *others = datasets
+    for directory, other in zip(directories[1:], others):
+        for what, wanted, found in (
+            ("environment", first.environment["id"], other.environment["id"]),
+            ("measuring", first.config.get("measuring"), other.config.get("measuring")),
+        ):
+            if wanted != found:
+                raise DatasetError(
+                    f"{directory}: its {what} is {found}, that of {directories[0]} is {wanted}; "
+                    "fit what was measured on one machine in one way together, other data apart"
+                )
+    tables: dict[str, list[Table]] = {}
+    for dataset in datasets:
+        for kind, table in dataset.tables.items():
+            tables.setdefault(kind, []).append(table)
+    pairs_s = np.concatenate([dataset.pairs_s for dataset in datasets])
+    return first._replace(
+        tables={kind: joined(parts) for kind, parts in tables.items()},
+        config={**first.config, "kinds": list(tables)},
+        repeatability=repeatability(pairs_s),
+        pairs_s=pairs_s,
+        gaps_s=np.concatenate([dataset.gaps_s for dataset in datasets]),
+        sentinel=np.concatenate([dataset.sentinel for dataset in datasets]),
+        failures=sum((dataset.failures for dataset in datasets), ()),
+        spent_s=sum(dataset.spent_s for dataset in datasets),
+    )
+
+
+def _latency_s(row: Mapping[str, Any], config: Mapping[str, Any]) -> float:
+    """As latency_jax.measuring took it, of the repetitions that are kept."""
+    how = config["measuring"]
+    share = how["repetition_quantile"]
+    windows = [np.array(window) for window in row["repetitions_s"]]
+    centres = [w.mean() if share is None else np.quantile(w, share) for w in windows]
+    return float(np.quantile(centres, how["window_quantile"]))
 
 
 def repeatability(pairs_s: np.ndarray) -> float | None:

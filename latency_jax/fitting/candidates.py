@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from latency_jax.regressors import Regressor, make_regressor, regressor_names
+from latency_jax.regressors.blend import Blend
 from latency_jax.regressors.medn import MednRegressor, fit_together
 from latency_jax.scores import Scores, score
 from latency_jax.selection import Candidate, file_sizes
@@ -35,10 +36,10 @@ def fit_all(
 ) -> list[Fit]:
     """Fits the named regressors to every kind of `splits` that they can be made for.
 
-    Multi-task ones are fitted to all kinds together; one that learns from another is given that
-    other where `names` has it earlier. The same splits, names and seed give the same regressors.
-    Raises ValueError for a name that is unknown or that no kind can use. `on_fit` gets the fits
-    of one name when they are done.
+    Multi-task ones are fitted to all kinds together; a blend is one of all that `names` has before
+    it, and one that learns from another is given that other where `names` has it earlier. The
+    same splits, names and seed give the same regressors. Raises ValueError for a name that is
+    unknown or that no kind can use. `on_fit` gets the fits of one name when they are done.
     """
     fitted: dict[str, Sequence[Regressor]] = {}
     fits: list[Fit] = []
@@ -65,13 +66,17 @@ def _fit(
     start = time.perf_counter()
     if networks:
         train, validation = [s.train for s in splits], [s.validation for s in splits]
-        teachers = fitted.get(networks[0].recipe.teacher, ())
-        fit_together(networks, train, validation, seed, _networks(teachers) or None)
+        teachers = fitted.get(networks[0].recipe.teacher)
+        fit_together(networks, train, validation, seed, teachers)
         return [time.perf_counter() - start] * len(networks)
     seconds = []
     for regressor, split in zip(regressors, splits):
         start = time.perf_counter()
-        regressor.fit(split.train, split.validation, seed)
+        members = [r for rs in fitted.values() for r in rs if r.kind == regressor.kind]
+        if isinstance(regressor, Blend) and members:
+            regressor.combine(members, split.validation)
+        else:
+            regressor.fit(split.train, split.validation, seed)
         seconds.append(time.perf_counter() - start)
     return seconds
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from latency_jax.fitting.candidates import Fit
 from latency_jax.fitting.study import FitConfig, Trial, kind_models
 from latency_jax.scores import Scores, overall
 from latency_jax.selection import MODES, Selection
@@ -118,6 +119,18 @@ def _gains(selections: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                         }
                     )
     return gains
+
+
+def show(seed: int, fits: Sequence[Fit]) -> None:
+    """Prints a line for each, while others are being fitted."""
+    for fit in fits:
+        found = fit.candidate
+        print(
+            f"split {seed}  {found.kind:16s} {found.name:17s} MAPE {fit.test.mape:6.1%}  "
+            f"±10 % {fit.test.within_10:6.1%}  R² {fit.test.r2:.3f}  fit {fit.fit_seconds:6.1f} s  "
+            f"{1e6 * found.seconds_per_row:6.2f} µs/row  {found.size_bytes / 1e3:7.1f} kB",
+            flush=True,
+        )
 
 
 def describe(found: Mapping[str, Any]) -> str:

@@ -13,6 +13,8 @@ SOFTMAX = 4 + TRANSCENDENTAL  # maximum, difference, exponential, sum, quotient
 LAYER_NORM = 8  # per element: mean, variance of the difference, scale, offset
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}
+_PADDINGS = {"SAME": 1, "VALID": 0, "same": 1, "valid": 0}
+_SWITCHES = {"True": 1, "False": 0, "true": 1, "false": 0, "TRUE": 1, "FALSE": 0}
 
 
 def item_bytes(dtype: np.ndarray) -> np.ndarray:
@@ -23,14 +25,14 @@ def item_bytes(dtype: np.ndarray) -> np.ndarray:
 def is_same(padding: np.ndarray) -> np.ndarray:
     """Whether padding keeps the size: "SAME", or any number but 0."""
     if padding.dtype.kind == "U":
-        return looked_up("padding", np.char.upper(padding), {"SAME": 1, "VALID": 0}) == 1
+        return looked_up("padding", padding, _PADDINGS) == 1
     return padding != 0
 
 
 def is_on(switch: np.ndarray) -> np.ndarray:
     """1 where a boolean parameter is on, else 0; columns of text say True or False."""
     if switch.dtype.kind == "U":
-        return looked_up("switch", np.char.lower(switch), {"true": 1, "false": 0})
+        return looked_up("switch", switch, _SWITCHES)
     return (switch != 0).astype(np.float64)
 
 
@@ -49,11 +51,10 @@ def output_size(values: Mapping[str, np.ndarray]) -> np.ndarray:
 
 def looked_up(name: str, texts: np.ndarray, table: Mapping[str, float]) -> np.ndarray:
     """What `table` has for each text. Raises ParameterError for one that it has not."""
-    if texts.size == 1 and (text := str(texts.item())) in table:
-        return np.full(texts.shape, table[text], np.float64)
-    keys = list(table)
-    found = texts[..., None] == np.array(keys)
-    if not found.any(-1).all():
-        unknown = texts[~found.any(-1)].ravel()[0]
-        raise ParameterError(name, str(unknown), f"one of {tuple(keys)}")
-    return np.asarray(list(table.values()), np.float64)[found.argmax(-1)]
+    try:
+        if texts.ndim == 0:
+            return np.float64(table[texts.item()])
+        found = [table[text] for text in texts.ravel().tolist()]
+    except KeyError as error:
+        raise ParameterError(name, error.args[0], f"one of {tuple(table)}") from None
+    return np.array(found, np.float64).reshape(texts.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,14 +113,12 @@ class ModuleKind:
         columns = self._columns(values)
         shape = self._shape(columns)
         if shape == (1,):  # scalars are several times as fast as arrays of one number
-            columns = {
-                name: column[0] if column.shape and column.dtype.kind == "f" else column
-                for name, column in columns.items()
-            }
+            columns = {n: column[0] if column.shape else column for n, column in columns.items()}
         counted = [np.asarray(field, np.float64) for field in self.count(columns)]
         if shape == ():
             return Cost(*(float(field) for field in counted))
-        return Cost(*(f if f.shape == shape else np.full(shape, f) for f in counted))
+        rows = math.prod(shape)
+        return Cost(*(f.reshape(shape) if f.size == rows else np.full(shape, f) for f in counted))
 
     def is_valid(self, values: Mapping[str, Any], size_limit: float = 1.0) -> bool:
         """Whether one configuration can be built and is small enough to be measured.
@@ -153,11 +152,13 @@ class ModuleKind:
         return {p.name: self._column(p.name, p.default) for p in (*self.parameters, *CONDITIONS)}
 
     def _column(self, name: str, values: Any) -> Any:
+        if isinstance(values, np.float64):
+            return values
         column = np.asarray(values)
-        if column.dtype == object:
+        if column.dtype.kind == "O":
             column = np.array(column.tolist())  # of one type, unless the values are mixed
         if column.dtype.kind in "biuf":
-            return column.astype(np.float64)[()]
+            return column.astype(np.float64, copy=False)[()]
         default = next(p.default for p in (*self.parameters, *CONDITIONS) if p.name == name)
         if column.dtype.kind == "U" and isinstance(default, (str, bool)):
             return column

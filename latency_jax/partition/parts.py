@@ -82,6 +82,10 @@ class Segment:
         ]
         return jax.tree.unflatten(structure, zeros)
 
+    def init_with_output(self, key: jax.Array, *inputs: jax.Array) -> tuple[Any, Any]:
+        variables = self.init(key, *inputs)
+        return self.apply(variables, *inputs), variables
+
     def apply(self, variables: Any, *inputs: jax.Array) -> tuple[jax.Array, ...]:
         """The outputs for variables of the whole model, or those of `init`."""
         program = self.graph.program

@@ -1,6 +1,7 @@
 """Regressors (RMs): from the columns of a table to seconds, each by another method."""
 
 from latency_jax.regressors.base import NotFittedError, Regressor
+from latency_jax.regressors.blend import Blend
 from latency_jax.regressors.medn import MednRegressor
 from latency_jax.regressors.registry import (
     Entry,
@@ -12,6 +13,7 @@ from latency_jax.regressors.registry import (
 )
 
 __all__ = [
+    "Blend",
     "Entry",
     "MednRegressor",
     "NotFittedError",

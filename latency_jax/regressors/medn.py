@@ -1,7 +1,7 @@
 """MEDN as regressors: one for each kind, and an encoder that all of them share.
 
-An ensemble predicts best and a single network predicts fast, so a single one can learn from an
-ensemble what it would say, also about rows that nobody measured (Hinton et al., arXiv 1503.02531).
+A blend of many predicts best and a single network predicts fast, so a single one can learn from a
+blend what it would say, also about rows that nobody measured (Hinton et al., arXiv 1503.02531).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from latency_jax.medn_train import Rows
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.regressors.encoded import MARGIN
 from latency_jax.regressors.network import Network, extracted
-from latency_jax.regressors.registry import Entry, register_regressor
+from latency_jax.regressors.registry import Entry, make_regressor, register_regressor
 from latency_jax.table import Table
 
 _PASSES = 170  # over the rows of the largest kind, within these steps
@@ -35,7 +35,7 @@ class MednRecipe:
     """The networks that predict and, if they do not learn from measurements, whom they ask."""
 
     network: MednConfig
-    teacher: str = ""  # a name of RECIPES
+    teacher: str = ""  # the name of a regressor
 
 
 RECIPES = {
@@ -43,7 +43,7 @@ RECIPES = {
     "mlp_ensemble": MednRecipe(MednConfig(shared=False, members=8)),
     "medn": MednRecipe(MednConfig()),
     "medn_ensemble": MednRecipe(MednConfig(members=8)),
-    "medn_distilled": MednRecipe(MednConfig(), teacher="medn_ensemble"),
+    "medn_distilled": MednRecipe(MednConfig(), teacher="blend"),
     "medn_reconstruct": MednRecipe(MednConfig(reconstruct=0.1)),
 }
 
@@ -121,7 +121,7 @@ def fit_together(
     train: Sequence[Table],
     validation: Sequence[Table],
     seed: int,
-    teachers: Sequence[MednRegressor] | None = None,
+    teachers: Sequence[Regressor] | None = None,
 ) -> None:
     """Fits the regressors of several kinds, all of one recipe, as one network.
 
@@ -133,9 +133,9 @@ def fit_together(
         raise ValueError("regressors of different recipes: fit those of one together")
     if recipe.teacher and teachers is None:
         teachers = [
-            MednRegressor(recipe.teacher, r.kind, RECIPES[recipe.teacher]) for r in regressors
+            make_regressor(recipe.teacher, regressor.kind).fit(*tables, seed)
+            for regressor, *tables in zip(regressors, train, validation)
         ]
-        fit_together(teachers, train, validation, seed)
     encoders = [FeatureEncoder.fit(t, "log", standardized=True, tiles=TILES) for t in train]
     logs = [np.log(table.latency) for table in train]
     scales = [(float(log.mean()), float(max(log.std(), 1e-6))) for log in logs]
@@ -182,4 +182,5 @@ def _for_rows(config: MednConfig, rows: int) -> MednConfig:
 
 
 for _name, _recipe in RECIPES.items():
-    register_regressor(_name, Entry(partial(MednRegressor, recipe=_recipe)))
+    if not _recipe.teacher:
+        register_regressor(_name, Entry(partial(MednRegressor, recipe=_recipe)))
