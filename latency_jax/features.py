@@ -27,9 +27,9 @@ class FeatureEncoder:
 
         numbers and booleans   as they are
         log(column)            log1p of non-negative columns of a wide range
-        (column % tile) / tile how full the last tile is, where tiles are asked for
         log physics            log1p of FLOPs, of input, weight, output and all bytes, and the
                                log of FLOPs per byte; none for the generic kind
+        (column % tile) / tile how full the last tile is, where tiles are asked for
         column = category      1 or 0; all 0 for a category that training did not hold. Numbers
                                are categories too where the kind's parameter is a text
 
@@ -117,6 +117,13 @@ class FeatureEncoder:
             features *= constants.per_scale
         return features.T
 
+    @property
+    def sizes(self) -> int:
+        """How many features, the first ones, are numbers and physics: no tiles, no categories."""
+        physics = len(PHYSICS) if self.kind != GENERIC else 0
+        end = len(self.raw) + len(self.logs) + physics
+        return sum(position < end for position in self.kept)
+
     def unknown(self, table: Table) -> np.ndarray:
         """bool[N]: rows with a category that training did not hold, where predictions guess."""
         flags = np.zeros(table.rows, bool)
@@ -159,12 +166,12 @@ class FeatureEncoder:
         if self.logs:
             # What lies below zero was not seen in training; its logarithm stays finite.
             parts.append(np.log1p(np.maximum(numbers[constants.logs], 0)))
+        if self.kind != GENERIC:
+            parts.append(_physics(self.kind, {**table.columns, **dict(zip(self.numbers, numbers))}))
         if self.tiled:
             filled = numbers[constants.tiled][:, None] * constants.per_tile
             filled -= np.floor(filled)
             parts.append(filled.reshape(-1, table.rows))
-        if self.kind != GENERIC:
-            parts.append(_physics(self.kind, {**table.columns, **dict(zip(self.numbers, numbers))}))
         for name, known in constants.categories.items():
             parts.append(self._text(table, name) == known)
         return np.concatenate(parts)
@@ -185,8 +192,8 @@ class FeatureEncoder:
     def _full_names(self) -> list[str]:
         names = [self.numbers[p] for p in self.raw]
         names += [f"log({self.numbers[p]})" for p in self.logs]
-        names += [f"{self.numbers[p]} % {tile}" for p in self.tiled for tile in self.tiles]
         names += PHYSICS if self.kind != GENERIC else []
+        names += [f"{self.numbers[p]} % {tile}" for p in self.tiled for tile in self.tiles]
         names += [f"{name} = {value}" for name, known in self.categories.items() for value in known]
         return names
 

@@ -24,6 +24,7 @@ class Rows(NamedTuple):
 
     features: np.ndarray  # f32[N, F], standardised
     target: np.ndarray  # f32[N], standardised log latency
+    sizes: int  # how many of the first features waves are made of
 
 
 class Stacked(NamedTuple):
@@ -64,7 +65,8 @@ def fit(
     """
     if not train or len(train) != len(validation):
         raise ValueError(f"rows of {len(train)} and {len(validation)} kinds: expected the same")
-    net = Medn(tuple(rows.features.shape[1] for rows in train), config)
+    inputs, sizes = zip(*((rows.features.shape[1], rows.sizes) for rows in train))
+    net = Medn(inputs, sizes, config)
     rows, checks = stacked(train), stacked(validation)
     optimiser = _optimiser(config)
 

@@ -6,12 +6,12 @@ import pytest
 from latency_jax.medn import Medn, MednConfig
 
 SMALL = {"width": 8, "depth": 2, "frequencies": 3, "embedding": 2}
-INPUTS = (5, 3)
+INPUTS, SIZES = (5, 3), (2, 3)
 
 
-def build(seed=0, inputs=INPUTS, **changes):
-    net = Medn(inputs, MednConfig(**{**SMALL, **changes}))
-    features = rows(seed, inputs, 4)
+def build(seed=0, **changes):
+    net = Medn(INPUTS, SIZES, MednConfig(**{**SMALL, **changes}))
+    features = rows(seed, INPUTS, 4)
     return net, net.init(jax.random.key(seed), features)["params"], features
 
 
@@ -41,17 +41,17 @@ def by_hand(params, x, kind, encoder):
     p = {name: np.asarray(value, np.float64) for name, value in params.items()}
 
     def dense(name, v, group):
-        return v @ p[f"{name}_kernel"][group][: len(v)] + p[f"{name}_bias"][group, 0]
+        return v @ p[f"{name}_kernel"][group] + p[f"{name}_bias"][group, 0]
 
     def silu(v):
         return v / (1 + np.exp(-v))
 
-    embedded = []
-    for i in range(INPUTS[kind]):
+    embedded = np.zeros((max(SIZES), 2))
+    for i in range(SIZES[kind]):
         angles = p["frequencies"][kind, i] * x[i]
         waves = np.concatenate([[x[i]], np.sin(angles), np.cos(angles)])
-        embedded.append(np.maximum(waves @ p["mix"][kind, i], 0))
-    hidden = silu(dense("adapter", np.concatenate(embedded), kind))
+        embedded[i] = np.maximum(waves @ p["mix"][kind, i], 0)
+    hidden = silu(dense("adapter", np.concatenate([x, embedded.ravel()]), kind))
     for block in ("block0", "block1"):
         hidden = hidden + dense(
             f"{block}_down", silu(dense(f"{block}_up", hidden, encoder)), encoder

@@ -66,9 +66,9 @@ def shared():
 @pytest.mark.parametrize("frequencies", [0, 3])
 @pytest.mark.parametrize("reconstruct", [0.0, 0.5])
 def test_numpy_predicts_what_flax_does(frequencies, reconstruct):
-    inputs = (5, 3)
+    inputs, sizes = (5, 3), (2, 3)
     config = MednConfig(width=8, frequencies=frequencies, embedding=2, reconstruct=reconstruct)
-    net = Medn(inputs, config)
+    net = Medn(inputs, sizes, config)
     x = np.zeros((2, 700, 5), np.float32)  # more rows than are predicted at once
     for kind, own in enumerate(inputs):
         x[kind, :, :own] = np.random.default_rng(kind).standard_normal((700, own))
@@ -78,7 +78,7 @@ def test_numpy_predicts_what_flax_does(frequencies, reconstruct):
     params = jax.tree.map(lambda p: np.asarray(p).astype(np.float16).astype(np.float32), params)
     out = jax.vmap(lambda p: net.apply({"params": p}, x))(params)
     for kind, own in enumerate(inputs):
-        network = extracted(params, kind, own)
+        network = extracted(params, kind, own, sizes[kind])
         assert network.inputs == own
         predicted = network.predict(x[kind, :, :own].astype(np.float64))
         assert_allclose(predicted, np.asarray(out)[:, kind, :, 0].mean(axis=0), atol=2e-4)
@@ -94,6 +94,7 @@ def test_large_inputs_stay_finite():
         },
         0,
         1,
+        0,
     )
     assert_allclose(network.predict(np.array([[1e3], [0.0]])), [1, 1])  # silu(-1e6) is 0
 
@@ -216,6 +217,6 @@ def test_foreign_files_are_refused(shared):
 
 def test_arrays_that_are_no_network_are_refused(shared):
     network = shared[0]._network
-    encoder = {name: a for name, a in network.encoder.items() if name != "block1_down_bias"}
+    encoder = {name: a for name, a in network.encoder.items() if name != "block0_down_bias"}
     with pytest.raises(ValueError, match="not the arrays of a network"):
         Network(network.own, encoder)

@@ -15,7 +15,7 @@ def rows(count, seed, inputs=3, slope=1.0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((count, inputs)).astype(np.float32)
     y = slope * np.sin(2 * x[:, 0]) + 0.5 * x[:, 1]
-    return Rows(x, y.astype(np.float32))
+    return Rows(x, y.astype(np.float32), {3: 3, 4: 2}[inputs])
 
 
 TRAIN = [rows(400, 0), rows(150, 1, inputs=4, slope=-1.0)]
@@ -37,7 +37,7 @@ def test_kinds_are_padded_with_zeros():
 
 
 def test_errors_of_kinds_count_the_same_and_padding_not_at_all():
-    net = Medn((3, 4), SMALL)
+    net = Medn((3, 4), (3, 2), SMALL)
     rows_of = stacked(VALIDATION)
     params = net.init(jax.random.key(0), rows_of.features)["params"]
     out = np.asarray(net.apply({"params": params}, rows_of.features))[..., 0]
@@ -46,20 +46,20 @@ def test_errors_of_kinds_count_the_same_and_padding_not_at_all():
 
 
 def test_loss_is_of_latency_and_of_what_is_reconstructed():
-    net = Medn((3, 4), MednConfig(**{**vars(SMALL), "reconstruct": 0.25}))
+    net = Medn((3, 4), (3, 2), MednConfig(**{**vars(SMALL), "reconstruct": 0.25}))
     x, y = stacked(VALIDATION)[:2]
     params = net.init(jax.random.key(0), x)["params"]
     out = np.asarray(net.apply({"params": params}, x))
     expected = np.abs(out[..., 0] - y).mean() + 0.25 * np.square(out[..., 1:] - x).mean()
     assert loss(net, params, x, y) == pytest.approx(float(expected), rel=1e-5)
-    plain = Medn((3, 4), SMALL)
+    plain = Medn((3, 4), (3, 2), SMALL)
     params = plain.init(jax.random.key(0), x)["params"]
     expected = np.abs(np.asarray(plain.apply({"params": params}, x))[..., 0] - y).mean()
     assert loss(plain, params, x, y) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_learns_both_kinds(fitted):
-    net = Medn((3, 4), SMALL)
+    net = Medn((3, 4), (3, 2), SMALL)
     checks = stacked(VALIDATION)
     spread = np.mean([np.abs(r.target - np.median(r.target)).mean() for r in VALIDATION])
     for member in range(2):
@@ -80,16 +80,16 @@ def test_members_differ_and_a_seed_says_all(fitted):
 
 def test_the_best_look_is_kept():
     # Validation that contradicts training gets worse the more is learnt.
-    wrong = [Rows(r.features, -r.target) for r in VALIDATION]
+    wrong = [r._replace(target=-r.target) for r in VALIDATION]
     found = fit(TRAIN, wrong, SMALL, seed=0, looks=6)
     params = jax.tree.map(lambda p: p[0], found.params)
-    kept = latency_error(Medn((3, 4), SMALL), params, stacked(wrong))
+    kept = latency_error(Medn((3, 4), (3, 2), SMALL), params, stacked(wrong))
     assert kept == pytest.approx(min(found.looks), rel=1e-5)
     assert min(found.looks) < found.looks[-1]
 
 
 def test_a_run_goes_on_where_another_stopped():
-    net = Medn((3, 4), SMALL)
+    net = Medn((3, 4), (3, 2), SMALL)
     optimiser = optax.adam(1e-3)
     keys = jax.random.split(jax.random.key(0), 1)
     params = jax.vmap(lambda k: net.init(k, stacked(TRAIN).features[:, :1])["params"])(keys)

@@ -23,7 +23,7 @@ from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.regressors.encoded import MARGIN
 from latency_jax.regressors.network import Network, extracted
 from latency_jax.regressors.registry import Entry, make_regressor, register_regressor
-from latency_jax.table import Table
+from latency_jax.table import Table, joined
 
 _PASSES = 170  # over the rows of the largest kind, within these steps
 _LEAST_STEPS = 2000
@@ -145,13 +145,12 @@ def fit_together(
         for k, (table, teacher) in enumerate(zip(train, teachers)):
             asked = imagined(table, _IMAGINED * table.rows, rng)
             answers = [t._replace(latency=teacher.predict(t)) for t in (table, asked)]
-            parts = [_rows(encoders[k], scales[k], answer) for answer in answers]
-            rows[k] = Rows(*(np.concatenate(part) for part in zip(*parts)))
+            rows[k] = _rows(encoders[k], scales[k], joined(answers))
     checks = [_rows(*of_kind) for of_kind in zip(encoders, scales, validation)]
     config = _for_rows(recipe.network, max(table.rows for table in train))
     fitted = medn_train.fit(rows, checks, config, seed)
     for k, (regressor, encoder, log) in enumerate(zip(regressors, encoders, logs)):
-        network = extracted(fitted.params, k, len(encoder.names))
+        network = extracted(fitted.params, k, len(encoder.names), encoder.sizes)
         log_range = (float(log.min() - MARGIN), float(log.max() + MARGIN))
         regressor._take(encoder, network, scales[k], log_range)
 
@@ -172,7 +171,8 @@ def imagined(table: Table, rows: int, rng: np.random.Generator) -> Table:
 def _rows(encoder: FeatureEncoder, scale: tuple[float, float], table: Table) -> Rows:
     mean, deviation = scale
     target = (np.log(table.latency) - mean) / deviation
-    return Rows(encoder.transform(table).astype(np.float32), target.astype(np.float32))
+    features = encoder.transform(table).astype(np.float32)
+    return Rows(features, target.astype(np.float32), encoder.sizes)
 
 
 def _for_rows(config: MednConfig, rows: int) -> MednConfig:

@@ -20,14 +20,14 @@ Arrays = dict[str, np.ndarray]
 class _Member(NamedTuple):
     """One network; kernels are transposed, and biases are columns."""
 
-    frequencies: np.ndarray  # f32[F, W, 1]; W = 0 where inputs are not embedded
-    mix: np.ndarray  # f32[F, E, 1 + 2 W]
+    frequencies: np.ndarray  # f32[S, W, 1] of S sizes; S = 0 where there are no waves
+    mix: np.ndarray  # f32[S, E, 1 + 2 W]
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # adapter, up, down, up, down, ..., head
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """f32[N] from x f32[F, N]."""
         if self.mix.size:
-            x = self._embedded(x)
+            x = np.concatenate([x, self._embedded(x[: len(self.mix)])])
         adapter, *blocks, head = self.layers
         hidden = _silu(_dense(adapter, x))
         for up, down in zip(blocks[::2], blocks[1::2]):
@@ -35,8 +35,8 @@ class _Member(NamedTuple):
         return _dense(head, _silu(hidden))[0]
 
     def _embedded(self, x: np.ndarray) -> np.ndarray:
-        inputs, count, _ = self.frequencies.shape
-        waves = np.empty((inputs, 1 + 2 * count, x.shape[1]), np.float32)
+        sizes, count, _ = self.frequencies.shape
+        waves = np.empty((sizes, 1 + 2 * count, x.shape[1]), np.float32)
         waves[:, 0] = x
         angles = waves[:, 1 : 1 + count]
         np.multiply(x[:, None], self.frequencies, out=angles)
@@ -82,8 +82,10 @@ class Network:
         return result.astype(np.float64)
 
 
-def extracted(params: Mapping[str, np.ndarray], kind: int, inputs: int) -> Network:
+def extracted(params: Mapping[str, np.ndarray], kind: int, inputs: int, sizes: int) -> Network:
     """The network of one kind out of all, from parameters f32[members, K or 1, ...].
+
+    Of `inputs` features of the kind the first `sizes` have waves, if there are any.
 
     Heads that reconstruct inputs were there to learn by and are left out.
     """
@@ -92,14 +94,22 @@ def extracted(params: Mapping[str, np.ndarray], kind: int, inputs: int) -> Netwo
     for name, value in params.items():
         group = np.asarray(value)[:, min(kind, value.shape[1] - 1)]
         if name in ("frequencies", "mix"):
-            group = group[:, :inputs]
+            group = group[:, :sizes]
         elif name == "adapter_kernel":
-            size = params["mix"].shape[-1] if "mix" in params else 1
-            group = group[:, : inputs * size]
+            group = group[:, _adapted(params, inputs, sizes)]
         elif name.startswith("head"):
             group = group[..., :1]
         (encoder if name.startswith(ENCODER) else own)[name] = group.astype(np.float16)
     return Network(own, encoder)
+
+
+def _adapted(params: Mapping[str, np.ndarray], inputs: int, sizes: int) -> np.ndarray:
+    """Rows of the adapter's kernel that a kind uses: its features, then what its waves became."""
+    if "mix" not in params:
+        return np.arange(inputs)
+    most, width = params["mix"].shape[2], params["mix"].shape[-1]
+    first = params["adapter_kernel"].shape[2] - most * width
+    return np.concatenate([np.arange(inputs), np.arange(first, first + sizes * width)])
 
 
 def _layer_names(depth: int) -> list[str]:
@@ -122,7 +132,8 @@ def _member(arrays: Mapping[str, np.ndarray], names: list[str], member: int) -> 
 
 
 def _inputs(member: _Member) -> int:
-    return len(member.frequencies) if member.mix.size else member.layers[0][0].shape[1]
+    sizes, width, _ = member.mix.shape
+    return member.layers[0][0].shape[1] - sizes * width
 
 
 def _dense(layer: tuple[np.ndarray, np.ndarray], x: np.ndarray) -> np.ndarray:
