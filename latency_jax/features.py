@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -27,8 +28,9 @@ class FeatureEncoder:
 
         numbers and booleans   as they are
         log(column)            log1p of non-negative columns of a wide range
-        log physics            log1p of FLOPs, of input, weight, output and all bytes, and the
-                               log of FLOPs per byte; none for the generic kind
+        log physics            log1p of FLOPs, of input, weight, output and all bytes, the log of
+                               FLOPs per byte, and log1p of the CPU work of kinds that have one;
+                               none for the generic kind
         (column % tile) / tile how full the last tile is, where tiles are asked for
         column = category      1 or 0; all 0 for a category that training did not hold. Numbers
                                are categories too where the kind's parameter is a text
@@ -90,7 +92,8 @@ class FeatureEncoder:
             shift=(),
             scale=(),
         )
-        full = encoder._full(table)
+        known = None if table.kind == GENERIC else amounts(table)
+        full = encoder._full(table, encoder._numbers(table), known)
         kept = np.flatnonzero(full.max(axis=1) > full.min(axis=1))
         if len(kept) == 0:
             raise TableError("no column varies over the training rows: there is nothing to learn")
@@ -108,20 +111,25 @@ class FeatureEncoder:
 
     def transform(self, table: Table) -> np.ndarray:
         """Features f64[N, F]. Raises TableError for another kind, a missing column or its type."""
-        constants = self._constants
-        features = self._full(table)
+        return self.encoded(table)[0]
+
+    def encoded(self, table: Table) -> tuple[np.ndarray, np.ndarray | None]:
+        """The same, and the `amounts` of the table that it took; None for the generic kind."""
+        constants, numbers = self._constants, self._numbers(table)
+        known = None if self.kind == GENERIC else amounts(table)
+        make = self._full if table.rows > 1 else self._single
+        features = make(table, numbers, known)
         if len(self.kept) < len(features):
             features = features[constants.kept]
         if self.shift:
             features -= constants.shift
             features *= constants.per_scale
-        return features.T
+        return features.T, known
 
     @property
     def sizes(self) -> int:
         """How many features, the first ones, are numbers and physics: no tiles, no categories."""
-        physics = len(PHYSICS) if self.kind != GENERIC else 0
-        end = len(self.raw) + len(self.logs) + physics
+        end = len(self.raw) + len(self.logs) + len(_physics_names(self.kind))
         return sum(position < end for position in self.kept)
 
     def unknown(self, table: Table) -> np.ndarray:
@@ -151,30 +159,55 @@ class FeatureEncoder:
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a feature encoder: {error!r}") from error
 
-    def _full(self, table: Table) -> np.ndarray:
+    def _full(
+        self, table: Table, columns: Sequence[np.ndarray], known: np.ndarray | None
+    ) -> np.ndarray:
         """Every feature before any is dropped, f64[G, N]: a feature's numbers lie together."""
-        if table.kind != self.kind:
-            raise TableError(f"the table is of kind {table.kind!r}: expected {self.kind!r}")
         constants = self._constants
-        numbers = np.empty((len(self.numbers), table.rows))
-        for position, name in enumerate(self.numbers):
-            column = needed_column(table, name)
-            if column.dtype.kind == "U":
-                raise TableError(f"column {name!r} holds text: expected numbers, as in training")
+        numbers = np.empty((len(columns), table.rows))
+        for position, column in enumerate(columns):
             numbers[position] = column
         parts = [numbers[constants.raw]]
         if self.logs:
             # What lies below zero was not seen in training; its logarithm stays finite.
             parts.append(np.log1p(np.maximum(numbers[constants.logs], 0)))
-        if self.kind != GENERIC:
-            parts.append(_physics(self.kind, {**table.columns, **dict(zip(self.numbers, numbers))}))
+        if known is not None:
+            parts.append(_physics(self.kind, known))
         if self.tiled:
             filled = numbers[constants.tiled][:, None] * constants.per_tile
             filled -= np.floor(filled)
             parts.append(filled.reshape(-1, table.rows))
-        for name, known in constants.categories.items():
-            parts.append(self._text(table, name) == known)
+        for name, texts in constants.categories.items():
+            parts.append(self._text(table, name) == texts)
         return np.concatenate(parts)
+
+    def _single(
+        self, table: Table, columns: Sequence[np.ndarray], known: np.ndarray | None
+    ) -> np.ndarray:
+        """The same of one row, f64[G, 1]: plain numbers take half as long as arrays of one."""
+        numbers = [column.item() for column in columns]
+        features = [numbers[p] for p in self.raw]
+        features += [math.log1p(max(numbers[p], 0)) for p in self.logs]
+        if known is not None:
+            flops, *moved, work = known[:, 0].tolist()
+            features += [math.log1p(amount) for amount in (flops, *moved, sum(moved))]
+            features.append(math.log1p(flops) - features[-1])
+            if get_kind(self.kind).work is not None:
+                features.append(math.log1p(work))
+        features += [numbers[p] / tile % 1 for p in self.tiled for tile in self.tiles]
+        for name, texts in self.categories.items():
+            text = self._text(table, name).item()
+            features += [text == value for value in texts]
+        return np.array(features, np.float64)[:, None]
+
+    def _numbers(self, table: Table) -> list[np.ndarray]:
+        if table.kind != self.kind:
+            raise TableError(f"the table is of kind {table.kind!r}: expected {self.kind!r}")
+        columns = [needed_column(table, name) for name in self.numbers]
+        for name, column in zip(self.numbers, columns):
+            if column.dtype.kind == "U":
+                raise TableError(f"column {name!r} holds text: expected numbers, as in training")
+        return columns
 
     @cached_property
     def _constants(self) -> _Constants:
@@ -192,7 +225,7 @@ class FeatureEncoder:
     def _full_names(self) -> list[str]:
         names = [self.numbers[p] for p in self.raw]
         names += [f"log({self.numbers[p]})" for p in self.logs]
-        names += PHYSICS if self.kind != GENERIC else []
+        names += _physics_names(self.kind)
         names += [f"{self.numbers[p]} % {tile}" for p in self.tiled for tile in self.tiles]
         names += [f"{name} = {value}" for name, known in self.categories.items() for value in known]
         return names
@@ -217,28 +250,42 @@ class _Constants(NamedTuple):
     per_scale: np.ndarray
 
 
-PHYSICS = [
-    "log(FLOPs)",
-    "log(input bytes)",
-    "log(weight bytes)",
-    "log(output bytes)",
-    "log(bytes)",
-    "log(FLOPs per byte)",
-]
+def amounts(table: Table) -> np.ndarray:
+    """f64[5, N]: FLOPs, bytes of inputs, of weights and of outputs, CPU work; of no generic table.
+
+    CPU work is in FLOPs of a large matrix product, see `ModuleKind`.
+    """
+    columns: Mapping[str, Any] = table.columns
+    if table.rows == 1:  # scalars are several times as fast as arrays of one number
+        columns = {
+            name: column[0] if column.dtype.kind == "U" else np.float64(column.item())
+            for name, column in columns.items()
+        }
+    kind = get_kind(table.kind)
+    found = np.empty((5, table.rows))
+    for row, amount in zip(found, (*kind.cost(columns), kind.cpu_work(columns))):
+        row[:] = amount
+    return found
 
 
-def _physics(kind: str, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """f64[6, N], named by PHYSICS, of columns [N]."""
-    rows = len(next(iter(columns.values())))
-    if rows == 1:  # scalars are several times as fast as arrays of one number
-        columns = {name: column[0] for name, column in columns.items()}
-    cost = get_kind(kind).cost(columns)
-    amounts = np.empty((len(PHYSICS), rows))
-    amounts[0], amounts[1], amounts[2], amounts[3] = cost
-    amounts[4] = cost.bytes
-    np.log1p(amounts[:5], out=amounts[:5])
-    amounts[5] = amounts[0] - amounts[4]
-    return amounts
+def _physics_names(kind: str) -> list[str]:
+    if kind == GENERIC:
+        return []
+    amounts_of = ("FLOPs", "input bytes", "weight bytes", "output bytes", "bytes", "FLOPs per byte")
+    work = ["log(CPU work)"] if get_kind(kind).work is not None else []
+    return [*(f"log({amount})" for amount in amounts_of), *work]
+
+
+def _physics(kind: str, known: np.ndarray) -> np.ndarray:
+    """f64[6 or 7, N], named by `_physics_names`, of `amounts`."""
+    found = np.empty((len(_physics_names(kind)), known.shape[1]))
+    found[:4] = known[:4]
+    known[1:4].sum(axis=0, out=found[4])
+    np.log1p(found[:5], out=found[:5])
+    found[5] = found[0] - found[4]
+    if len(found) == 7:
+        np.log1p(known[4], out=found[6])
+    return found
 
 
 def _texts(table: Table) -> list[str]:

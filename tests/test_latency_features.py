@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latency_jax.features import TILES, FeatureEncoder
+from latency_jax.features import GENERIC, TILES, FeatureEncoder
 from latency_jax.modules import get_kind
 from latency_jax.table import TableError, make_table
 
@@ -124,3 +124,24 @@ def test_json_round_trip(rows, wide, standardized):
 def test_foreign_json(values):
     with pytest.raises(ValueError, match="not a feature encoder"):
         FeatureEncoder.from_json(values)
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "dense", GENERIC])
+def test_a_row_alone_has_the_features_that_it_has_among_others(kind):
+    rng = np.random.default_rng(0)
+    columns = {
+        "batch_size": rng.integers(1, 300, 40),
+        "in_channels" if kind == "conv2d" else "in_features": rng.integers(1, 900, 40),
+        "activation": rng.choice(["none", "relu", "gelu"], 40),
+        "cpu_utilization": rng.uniform(-0.1, 1, 40),
+        "use_bias": rng.random(40) < 0.5,
+    }
+    table = make_table(kind, columns, np.ones(40))
+    encoder = FeatureEncoder.fit(table, standardized=True, tiles=TILES)
+    together = encoder.transform(table)
+    for row in range(40):
+        alone = encoder.transform(table.take(slice(row, row + 1)))
+        np.testing.assert_allclose(alone[0], together[row], rtol=1e-12, atol=1e-12)
+    with pytest.raises(TableError, match="'batch_size' holds text"):
+        one = {name: column[:1] for name, column in columns.items()}
+        encoder.transform(make_table(kind, {**one, "batch_size": np.array(["8"])}, np.ones(1)))

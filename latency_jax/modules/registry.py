@@ -120,6 +120,15 @@ class ModuleKind:
         rows = math.prod(shape)
         return Cost(*(f.reshape(shape) if f.size == rows else np.full(shape, f) for f in counted))
 
+    def cpu_work(self, values: Mapping[str, Any]) -> Any:
+        """How many FLOPs of a large matrix product take about as long on a CPU, as `cost`."""
+        if self.work is None:
+            return self.cost(values).flops
+        columns = self._columns(values)
+        counted = np.asarray(self.work(columns), np.float64)
+        shape = self._shape(columns)
+        return float(counted) if shape == () else np.broadcast_to(counted, shape)
+
     def is_valid(self, values: Mapping[str, Any], size_limit: float = 1.0) -> bool:
         """Whether one configuration can be built and is small enough to be measured.
 
@@ -133,10 +142,8 @@ class ModuleKind:
 
     def _size(self, values: Mapping[str, Any]) -> tuple[float, float]:
         """Work and bytes of one configuration."""
-        cost = self.cost(values)
-        work = float(self.work(self._columns(values))) if self.work else cost.flops
         slowdown = 4 if values["dtype"] == "bfloat16" else 1  # CPUs convert it to and fro
-        return slowdown * work, cost.bytes
+        return slowdown * self.cpu_work(values), self.cost(values).bytes
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         parameters = (*self.parameters, *CONDITIONS)

@@ -11,6 +11,7 @@ import numpy as np
 
 from latency_jax.artifacts import to_json
 from latency_jax.features import FeatureEncoder
+from latency_jax.regressors.additive import Additive
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.regressors.roofline import Roofline
 from latency_jax.table import Table
@@ -40,24 +41,27 @@ class Learner(Protocol):
 
 @dataclass(frozen=True)
 class Recipe:
-    """A learner, the features it gets, and whether it learns latency or what roofline misses."""
+    """A learner, the features it gets, and whether it learns latency or what a base misses."""
 
     make_learner: Callable[[], Learner]
     wide: str = "raw"
     standardized: bool = False
     tiles: tuple[int, ...] = ()
-    residual: bool = False
+    base: str = ""  # a name of BASES
+
+
+BASES: dict[str, type[Regressor]] = {"roofline": Roofline, "additive": Additive}
 
 
 class EncodedRegressor(Regressor):
-    """Features in, log seconds out. With `residual`, log of the factor to a fitted roofline."""
+    """Features in, log seconds out. With a base, log of the factor to what that predicts."""
 
     def __init__(self, name: str, kind: str, recipe: Recipe) -> None:
         super().__init__(name, kind)
         self.recipe = recipe
         self._encoder: FeatureEncoder | None = None
         self._learner = recipe.make_learner()
-        self._roofline = Roofline("roofline", kind) if recipe.residual else None
+        self._base = BASES[recipe.base](recipe.base, kind) if recipe.base else None
         self._range = (-np.inf, np.inf)  # of log seconds, that predictions are kept in
 
     def fit(self, train: Table, validation: Table, seed: int) -> Self:
@@ -65,10 +69,10 @@ class EncodedRegressor(Regressor):
         encoder = FeatureEncoder.fit(train, recipe.wide, recipe.standardized, recipe.tiles)
         targets = [np.log(table.latency) for table in (train, validation)]
         self._range = (float(targets[0].min() - MARGIN), float(targets[0].max() + MARGIN))
-        if self._roofline is not None:
-            self._roofline.fit(train, validation, seed)
+        if self._base is not None:
+            self._base.fit(train, validation, seed)
             for target, table in zip(targets, (train, validation)):
-                target -= np.log(self._roofline.predict(table))
+                target -= np.log(self._base.predict(table))
         x, x_validation = encoder.transform(train), encoder.transform(validation)
         self._learner.fit(x, targets[0], x_validation, targets[1], seed)
         self._encoder = encoder
@@ -78,8 +82,8 @@ class EncodedRegressor(Regressor):
         if self._encoder is None:
             raise NotFittedError(self)
         log_latency = self._learner.predict(self._encoder.transform(table))
-        if self._roofline is not None:
-            log_latency = log_latency + np.log(self._roofline.predict(table))
+        if self._base is not None:
+            log_latency = log_latency + np.log(self._base.predict(table))
         # Polynomials explode away from what they have seen; seconds stay finite.
         return np.exp(np.clip(log_latency, *self._range))
 
@@ -88,7 +92,7 @@ class EncodedRegressor(Regressor):
             raise NotFittedError(self)
         record = {"encoder": self._encoder.to_json(), "log_range": self._range}
         files = {"encoder.json": to_json(record), **self._learner.to_files()}
-        return files if self._roofline is None else {**files, **self._roofline.to_files()}
+        return files if self._base is None else {**files, **self._base.to_files()}
 
     def restore(self, files: Mapping[str, bytes]) -> Self:
         try:
@@ -101,7 +105,7 @@ class EncodedRegressor(Regressor):
             raise ValueError(f"not the files of a {self.name!r}: {error!r}") from error
         if encoder.kind != self.kind:
             raise ValueError(f"the encoder is of kind {encoder.kind!r}: expected {self.kind!r}")
-        if self._roofline is not None:
-            self._roofline.restore(files)
+        if self._base is not None:
+            self._base.restore(files)
         self._encoder = encoder
         return self

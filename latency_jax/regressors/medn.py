@@ -16,9 +16,10 @@ import numpy as np
 
 from latency_jax import medn_train
 from latency_jax.artifacts import from_npz, to_json, to_npz
-from latency_jax.features import TILES, FeatureEncoder
+from latency_jax.features import GENERIC, TILES, FeatureEncoder
 from latency_jax.medn import MednConfig
 from latency_jax.medn_train import Rows
+from latency_jax.regressors.additive import Additive
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.regressors.encoded import MARGIN
 from latency_jax.regressors.network import Network, extracted
@@ -32,10 +33,11 @@ _IMAGINED = 4  # rows that a teacher is asked about, for each one that was measu
 
 @dataclass(frozen=True)
 class MednRecipe:
-    """The networks that predict and, if they do not learn from measurements, whom they ask."""
+    """The networks that predict, of what, and whom they ask if not measurements."""
 
     network: MednConfig
     teacher: str = ""  # the name of a regressor
+    base: bool = True  # they predict the factor to a fitted sum of costs, where a kind has costs
 
 
 RECIPES = {
@@ -45,6 +47,7 @@ RECIPES = {
     "medn_ensemble": MednRecipe(MednConfig(members=8)),
     "medn_distilled": MednRecipe(MednConfig(), teacher="blend"),
     "medn_reconstruct": MednRecipe(MednConfig(reconstruct=0.1)),
+    "medn_plain": MednRecipe(MednConfig(), base=False),
 }
 
 
@@ -57,9 +60,10 @@ class MednRegressor(Regressor):
     def __init__(self, name: str, kind: str, recipe: MednRecipe) -> None:
         super().__init__(name, kind)
         self.recipe = recipe
+        self._base: Additive | None = None
         self._encoder: FeatureEncoder | None = None
         self._network: Network | None = None
-        self._scale = (0.0, 1.0)  # mean and deviation of log seconds in training
+        self._scale = (0.0, 1.0)  # mean and deviation in training of what it predicts
         self._range = (-np.inf, np.inf)  # of log seconds, that predictions are kept in
 
     def fit(self, train: Table, validation: Table, seed: int) -> Self:
@@ -70,8 +74,11 @@ class MednRegressor(Regressor):
         if self._encoder is None or self._network is None:
             raise NotFittedError(self)
         mean, deviation = self._scale
-        log_latency = mean + deviation * self._network.predict(self._encoder.transform(table))
-        return np.exp(np.clip(log_latency, *self._range))
+        features, known = self._encoder.encoded(table)
+        log_latency = mean + deviation * self._network.predict(features)
+        if self._base is not None and known is not None:
+            log_latency += np.log(self._base.of_amounts(known))
+        return np.exp(np.minimum(np.maximum(log_latency, self._range[0]), self._range[1]))
 
     def to_files(self) -> dict[str, bytes]:
         """The encoder stands in a file of its own, which other kinds have as well."""
@@ -83,6 +90,7 @@ class MednRegressor(Regressor):
             "log_range": self._range,
         }
         return {
+            **({} if self._base is None else self._base.to_files()),
             "medn.json": to_json(record),
             "own.npz": to_npz(self._network.own),
             "encoder.npz": to_npz(self._network.encoder),
@@ -102,17 +110,21 @@ class MednRegressor(Regressor):
                 f"features of {encoder.kind!r} and a network of {network.inputs} inputs: expected "
                 f"{self.kind!r} and {len(encoder.names)}"
             )
-        self._take(encoder, network, (mean, deviation), (low, high))
+        base = None
+        if "additive.json" in files:
+            base = Additive("additive", self.kind).restore(files)
+        self._take(base, encoder, network, (mean, deviation), (low, high))
         return self
 
     def _take(
         self,
+        base: Additive | None,
         encoder: FeatureEncoder,
         network: Network,
         scale: tuple[float, float],
         log_range: tuple[float, float],
     ) -> None:
-        self._encoder, self._network = encoder, network
+        self._base, self._encoder, self._network = base, encoder, network
         self._scale, self._range = scale, log_range
 
 
@@ -136,23 +148,25 @@ def fit_together(
             make_regressor(recipe.teacher, regressor.kind).fit(*tables, seed)
             for regressor, *tables in zip(regressors, train, validation)
         ]
+    bases = [_base(table, seed) if recipe.base else None for table in train]
     encoders = [FeatureEncoder.fit(t, "log", standardized=True, tiles=TILES) for t in train]
-    logs = [np.log(table.latency) for table in train]
-    scales = [(float(log.mean()), float(max(log.std(), 1e-6))) for log in logs]
-    rows = [_rows(*of_kind) for of_kind in zip(encoders, scales, train)]
+    targets = [_target(*of_kind) for of_kind in zip(bases, train)]
+    scales = [(float(target.mean()), float(max(target.std(), 1e-6))) for target in targets]
+    parts = list(zip(bases, encoders, scales))
+    rows = [_rows(*part, table) for part, table in zip(parts, train)]
     if recipe.teacher and teachers is not None:
         rng = np.random.default_rng(seed)
         for k, (table, teacher) in enumerate(zip(train, teachers)):
             asked = imagined(table, _IMAGINED * table.rows, rng)
             answers = [t._replace(latency=teacher.predict(t)) for t in (table, asked)]
-            rows[k] = _rows(encoders[k], scales[k], joined(answers))
-    checks = [_rows(*of_kind) for of_kind in zip(encoders, scales, validation)]
+            rows[k] = _rows(*parts[k], joined(answers))
+    checks = [_rows(*part, table) for part, table in zip(parts, validation)]
     config = _for_rows(recipe.network, max(table.rows for table in train))
     fitted = medn_train.fit(rows, checks, config, seed)
-    for k, (regressor, encoder, log) in enumerate(zip(regressors, encoders, logs)):
+    for k, (regressor, (base, encoder, scale), table) in enumerate(zip(regressors, parts, train)):
         network = extracted(fitted.params, k, len(encoder.names), encoder.sizes)
-        log_range = (float(log.min() - MARGIN), float(log.max() + MARGIN))
-        regressor._take(encoder, network, scales[k], log_range)
+        low, high = np.log(table.latency.min()), np.log(table.latency.max())
+        regressor._take(base, encoder, network, scale, (float(low - MARGIN), float(high + MARGIN)))
 
 
 def imagined(table: Table, rows: int, rng: np.random.Generator) -> Table:
@@ -168,9 +182,22 @@ def imagined(table: Table, rows: int, rng: np.random.Generator) -> Table:
     return Table(table.kind, columns, np.ones(rows))
 
 
-def _rows(encoder: FeatureEncoder, scale: tuple[float, float], table: Table) -> Rows:
+def _base(train: Table, seed: int) -> Additive | None:
+    return (
+        None if train.kind == GENERIC else Additive("additive", train.kind).fit(train, train, seed)
+    )
+
+
+def _target(base: Additive | None, table: Table) -> np.ndarray:
+    log_latency = np.log(table.latency)
+    return log_latency if base is None else log_latency - np.log(base.predict(table))
+
+
+def _rows(
+    base: Additive | None, encoder: FeatureEncoder, scale: tuple[float, float], table: Table
+) -> Rows:
     mean, deviation = scale
-    target = (np.log(table.latency) - mean) / deviation
+    target = (_target(base, table) - mean) / deviation
     features = encoder.transform(table).astype(np.float32)
     return Rows(features, target.astype(np.float32), encoder.sizes)
 

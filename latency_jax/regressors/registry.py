@@ -13,6 +13,7 @@ from typing import NamedTuple
 from latency_jax.artifacts import ArtifactError, read_artifact, to_json, write_artifact
 from latency_jax.features import GENERIC, TILES
 from latency_jax.regressors import tree_learners
+from latency_jax.regressors.additive import Additive
 from latency_jax.regressors.base import Regressor
 from latency_jax.regressors.encoded import EncodedRegressor, Learner, Recipe
 from latency_jax.regressors.kernels import NearestNeighbours, SupportVectors
@@ -93,24 +94,24 @@ def _learner(
     wide: str = "raw",
     standardized: bool = False,
     tiles: tuple[int, ...] = (),
-    residual: bool = False,
+    base: str = "",
     needs_package: str | None = None,
 ) -> Entry:
-    recipe = Recipe(make_learner, wide, standardized, tiles, residual)
+    recipe = Recipe(make_learner, wide, standardized, tiles, base)
     make = partial(EncodedRegressor, recipe=recipe)
-    return Entry(make, needs_cost=residual, needs_package=needs_package)
+    return Entry(make, needs_cost=bool(base), needs_package=needs_package)
 
 
 def _trees(
     grow: tree_learners.Grow,
     tiles: tuple[int, ...] = TILES,
-    residual: bool = False,
+    base: str = "",
     needs_package: str | None = None,
 ) -> Entry:
     # Trees do not care for the scale of a feature, so a logarithm beside it would only cost time.
     # Where many trees are added, tile remainders say what they would need many splits for.
     make_learner = partial(tree_learners.TreeLearner, grow)
-    return _learner(make_learner, "raw", False, tiles, residual, needs_package)
+    return _learner(make_learner, "raw", False, tiles, base, needs_package)
 
 
 # Distances and sums do care: logarithms, lest the widest column drowns the rest.
@@ -123,9 +124,14 @@ register_regressor("random_forest", _trees(tree_learners.grow_forest))
 register_regressor("hist_gb", _trees(tree_learners.grow_hist_gb))
 register_regressor("roofline", Entry(Roofline, needs_cost=True))
 register_regressor(
-    "residual_ridge", _learner(partial(Ridge, 1), "both", standardized=True, residual=True)
+    "residual_ridge", _learner(partial(Ridge, 1), "both", standardized=True, base="roofline")
 )
-register_regressor("residual_hist_gb", _trees(tree_learners.grow_hist_gb, residual=True))
+register_regressor("residual_hist_gb", _trees(tree_learners.grow_hist_gb, base="roofline"))
+register_regressor("additive", Entry(Additive, needs_cost=True))
+register_regressor("additive_hist_gb", _trees(tree_learners.grow_hist_gb, base="additive"))
+register_regressor(
+    "additive_svr", _learner(SupportVectors, "log", standardized=True, base="additive")
+)
 register_regressor("lookup", _learner(LookupTable, "log"))
 register_regressor("xgboost", _trees(tree_learners.grow_xgboost, needs_package="xgboost"))
 register_regressor("lightgbm", _trees(tree_learners.grow_lightgbm, needs_package="lightgbm"))
