@@ -146,7 +146,7 @@ class Domain:
         for position, amount in enumerate(_work(table), len(self.ranges)):
             numbers[position] = amount
         low, high = self._bounds
-        inside = ((numbers >= low) & (numbers <= high)).all(axis=0)
+        inside: np.ndarray = np.all((numbers >= low) & (numbers <= high), axis=0)
         for name, known in self.categories.items():
             texts = needed_column(table, name).astype(str).tolist()
             inside &= [text in known for text in texts]

@@ -145,8 +145,8 @@ def fit_together(
         raise ValueError("regressors of different recipes: fit those of one together")
     if recipe.teacher and teachers is None:
         teachers = [
-            make_regressor(recipe.teacher, regressor.kind).fit(*tables, seed)
-            for regressor, *tables in zip(regressors, train, validation)
+            make_regressor(recipe.teacher, regressor.kind).fit(table, check, seed)
+            for regressor, table, check in zip(regressors, train, validation)
         ]
     bases = [_base(table, seed) if recipe.base else None for table in train]
     encoders = [FeatureEncoder.fit(t, "log", standardized=True, tiles=TILES) for t in train]

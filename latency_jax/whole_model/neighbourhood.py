@@ -21,8 +21,10 @@ def neighbourhood(graph: Graph) -> dict[str, dict[str, str]]:
     those of the model as XLA fuses it and one by one.
     """
     found: dict[str, list[Mapping[str, Value]]] = defaultdict(list)
-    for call in (*fused_calls(graph), *with_softmax(graph.ops)):
-        found[call.kind].append(call.values)
+    for fused in fused_calls(graph):
+        found[fused.kind].append(fused.values)
+    for op in with_softmax(graph.ops):
+        found[op.kind].append(op.values)
     return {kind: _specs(kind, found[kind]) for kind in kinds() if kind in found}
 
 
