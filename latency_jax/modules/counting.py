@@ -53,7 +53,7 @@ def looked_up(name: str, texts: np.ndarray, table: Mapping[str, float]) -> np.nd
     """What `table` has for each text. Raises ParameterError for one that it has not."""
     try:
         if texts.ndim == 0:
-            return np.float64(table[texts.item()])
+            return np.array(table[texts.item()], np.float64)[()]
         found = [table[text] for text in texts.ravel().tolist()]
     except KeyError as error:
         raise ParameterError(name, error.args[0], f"one of {tuple(table)}") from None
