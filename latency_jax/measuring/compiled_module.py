@@ -32,7 +32,9 @@ class CompiledModule:
                 f"inputs of {type(module).__name__} are {inputs}: expected a first input with at "
                 "least one element"
             )
-        shapes = jax.eval_shape(lambda *x: module.init(jax.random.key(0), *x), *inputs)
+        self._output_shapes, shapes = jax.eval_shape(
+            lambda *x: module.init_with_output(jax.random.key(0), *x), *inputs
+        )
         rng = np.random.default_rng(seed)
         self.variables = random_variables(shapes, rng)
         self.inputs = random_inputs(inputs, rng, id_limit(shapes))
@@ -41,7 +43,7 @@ class CompiledModule:
     @cached_property
     def plain_program(self) -> jax.stages.Compiled:
         """`(variables, *inputs) -> outputs`."""
-        return self._lowered.compile()
+        return jax.jit(self._apply).lower(self.variables, *self.inputs).compile()
 
     @cached_property
     def loop_program(self) -> jax.stages.Compiled:
@@ -50,18 +52,14 @@ class CompiledModule:
         return loop.lower(np.int32(0), self._outputs, self.variables, *self.inputs).compile()
 
     @cached_property
-    def _lowered(self) -> jax.stages.Lowered:
-        return jax.jit(self._apply).lower(self.variables, *self.inputs)
-
-    @cached_property
     def _outputs(self) -> Any:
-        shapes = self._lowered.out_info
+        shapes = self._output_shapes
         return jax.device_put(jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes))
 
     @property
     def size_bytes(self) -> int:
         """Of variables, inputs and outputs."""
-        leaves = jax.tree.leaves((self.variables, self.inputs, self._lowered.out_info))
+        leaves = jax.tree.leaves((self.variables, self.inputs, self._output_shapes))
         return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
 
     def call(self) -> None:
