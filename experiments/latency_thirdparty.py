@@ -29,6 +29,7 @@ from absl import flags
 
 from experiments.command_line import run
 from latency_jax.csv_table import CsvTableError, read_csv_table
+from latency_jax.environment import environment
 from latency_jax.fitting.compare import comparison, costs, gains
 from latency_jax.fitting.fit import fit
 from latency_jax.fitting.report import show
@@ -178,9 +179,17 @@ def main(argv: Sequence[str]) -> None:
         costs(fits),
     ]
     write_text(workdir / "latency_thirdparty.md", "\n\n".join(map(str.strip, parts)) + "\n")
-    kept = ("rows", "selection", "gains")
-    found = {name: {part: found[part] for part in kept} for name, found in fits.items()}
-    write_json(workdir / "latency_thirdparty.json", {"command": command, "tables": found})
+    rows = {
+        name: [{k: v for k, v in row.items() if k != "validation"} for row in found["rows"]]
+        for name, found in fits.items()
+    }
+    gained = {name: found["gains"] for name, found in fits.items()}
+    head: dict[str, Any] = {
+        "command": command,
+        "config": to_json_dict(config),
+        "machine": environment(),
+    }
+    write_json(workdir / "latency_thirdparty.json", {**head, "rows": rows, "gains": gained})
     print(parts[1])
 
 

@@ -47,7 +47,7 @@ class Goal:
     """What is kept, and what is then minimised."""
 
     mode: str = "time"
-    tolerance: float = 0.01  # of the metric below the kind's best, to be a candidate at all
+    tolerance: float = 0.003  # of the metric below the kind's best, to be a candidate at all
     metric: str = "accuracy"  # a field of Scores where more is better
     calls: str = "batch"  # which time counts: per row of a batch, or of a single row
     time_weight: float = 0.5  # for mode "weighted"

@@ -37,7 +37,7 @@ def test_machines_that_only_differ_from_the_sum_by_terms_are_predicted():
     """A made-up machine takes 1.3 times the sum and 2 µs a call: three models tell of a fourth."""
     model = tiny_model(rows=20)
     terms = {m: model_terms(model, capture(make_model(m.factory), m.shapes())) for m in MODELS}
-    measured = {m: float(terms[m] @ [1.3, 0, 0, 2e-6]) for m in MODELS}
+    measured = {m: float((terms[m] @ [1.3, 0, 0, 2e-6]).sum()) for m in MODELS}
     fit, rows = correction_study(model, measured)
     np.testing.assert_allclose(fit.correction.coefficients[0], 1.3, rtol=0.1)
     assert [(r.name, r.batch_size) for r in rows] == [(n, b) for n in NAMES for b in (1, 3)]

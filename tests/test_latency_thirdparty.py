@@ -56,7 +56,7 @@ def test_it_leaves_every_fit_and_one_page_and_goes_on(tmp_path):
     assert "| selection, time |" in page and "| linear_a100 | time | best_single |" in page
     assert lines[2] == "| | linear_a100 |" and lines[2] in told
     stored = json.loads((out / "latency_thirdparty.json").read_text())
-    assert len(stored["tables"]["linear_a100"]["rows"]) == 6
+    assert len(stored["rows"]["linear_a100"]) == 6
     assert (out / "linear_a100" / "latency_model.zip").exists()
     results = out / "linear_a100" / "results.json"
     written = results.stat().st_mtime_ns

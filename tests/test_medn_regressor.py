@@ -131,6 +131,21 @@ def test_predicts_the_same_after_save_and_load(shared, tmp_path):
         assert_array_equal(again.predict(test), regressor.predict(test))
 
 
+def test_it_starts_from_a_sum_of_costs_where_a_kind_has_costs(shared):
+    assert ["additive.json" in r.to_files() for r in shared] == [True, False]
+    few = TRAIN[0].take(slice(0, 24))
+    errors = {}
+    for base in (True, False):
+        recipe = MednRecipe(replace(TINY, steps=60), base=base)
+        regressor = MednRegressor("medn", "dense", recipe).fit(few, VALIDATION[0], 0)
+        assert ("additive.json" in regressor.to_files()) == base
+        errors[base] = score(TEST[0].latency, regressor.predict(TEST[0])).mape
+    assert errors[True] < 0.05 < errors[False]  # these latencies are such a sum
+    without = {n: data for n, data in regressor.to_files().items() if n != "medn.json"}
+    with pytest.raises(ValueError, match="not the files"):
+        make_regressor("medn", "dense").restore(without)
+
+
 def test_a_seed_says_all(shared):
     again = fitted(MednRecipe(replace(TINY, members=2)))
     for a, b, test in zip(again, shared, TEST):

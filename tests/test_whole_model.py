@@ -83,9 +83,9 @@ def test_the_naive_sum_adds_modules_in_isolation(model, graph):
 
 def test_a_correction_changes_calls_and_whole_alike_and_gives_the_interval(model, graph):
     plain = predict_model(model, graph)
-    correction = Correction((1.5, 0.0, 1e-9, 1e-6), Interval(0.9, float(np.log(2))))
+    correction = Correction((1.5, 0.0, 1e-9, 1e-6), 1e9, Interval(0.9, float(np.log(2))))
     corrected = predict_model(replace(model, correction=correction.to_json()), graph)
-    terms = model_terms(model, graph)
+    terms = model_terms(model, graph).sum(axis=0)
     assert terms[0] == pytest.approx(plain.latency_s)
     assert terms[3] == 7  # calls, loops run three times
     assert terms[2] == graph.weight_bytes - 2 * 4 * (16 * 16 + 16)  # a loop's weights count once

@@ -81,7 +81,7 @@ class MeasureConfig:
 # disturbance. A few windows have no better ones: there the least counts.
 FAST = MeasureConfig()
 CAREFUL = MeasureConfig(
-    windows=8, max_windows=24, window_s=0.02, repetition_s=1e-3, tight=0.0, window_quantile=0.1
+    windows=8, max_windows=16, window_s=0.02, repetition_s=1e-3, tight=0.0, window_quantile=0.1
 )
 
 

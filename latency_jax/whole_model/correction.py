@@ -1,10 +1,13 @@
 """What whole models take beside their modules, fitted on other whole models.
 
-    seconds = a * (sum of fused calls) + b * fused bytes + c * weight bytes + d * calls
+    seconds = sum over calls of a * (its latency) + b * (its fused bytes)
+                                + c * min(its weight bytes, cache) + d * (its runs)
 
-with no number below zero. Modules that are timed alone find their weights and inputs in the
-caches (b, c), and the calls of a whole model start one after another (d); a says what is left.
-Four numbers, drawn to (1, 0, 0, 0), because whole models are few.
+Modules that are timed alone find their weights and inputs in the caches (b, c), and the calls of a
+whole model start one after another (d); a says what is left. What is larger than the cache was
+read from the memory alone, too, so it costs no more. Five numbers, drawn to those of a usual CPU,
+because whole models are few; errors of log seconds count as they are, not squared, because some
+models are beyond any such sum.
 """
 
 from __future__ import annotations
@@ -14,14 +17,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import minimize
 
 from latency_jax.intervals import Interval
 from latency_jax.whole_model.fusion import FusedCall
 
 TERMS = ("calls_s", "fused_bytes", "weight_bytes", "calls")
-_PRIOR = np.array([1.0, 0.0, 0.0, 0.0])
-_PRIOR_ROWS = 0.1  # how many models the prior of a term counts as
+CACHES = tuple(float(2**n) for n in range(18, 24))  # bytes, of which one is chosen
+_USUAL = np.array([1.0, 1e-11, 1e-10, 3e-7])  # 1, s per byte, s per byte, s
+_DRAWN = np.array([1.0, 0.15, 0.15, 0.15])  # to it: of the factor, a model; of the rest, a little
+_FAR = 20.0  # of a log coefficient from the usual, at most
+_SMOOTH = 0.14  # errors of log seconds below it count squared
 
 
 @dataclass(frozen=True)
@@ -29,28 +35,36 @@ class Correction:
     """Coefficients of TERMS (1, s per byte, s per byte, s), and how far off they leave models."""
 
     coefficients: tuple[float, ...]
+    cache_bytes: float  # what counts at most of the weights of a call
     interval: Interval  # of models that the coefficients were not fitted to
 
     def apply(self, terms: np.ndarray) -> np.ndarray:
-        """Seconds f64[N] of terms f64[N, 4], of single calls or of whole models."""
-        return terms @ np.array(self.coefficients)
+        """Seconds f64[N] of the terms f64[N, 4] of N calls."""
+        return _capped(terms, self.cache_bytes) @ np.array(self.coefficients)
 
     def to_json(self) -> dict[str, Any]:
         """What `LatencyModel.correction` holds."""
         coefficients = dict(zip(TERMS, self.coefficients))
-        return {"coefficients": coefficients, "interval": self.interval.to_json()}
+        return {
+            "coefficients": coefficients,
+            "cache_bytes": self.cache_bytes,
+            "interval": self.interval.to_json(),
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Correction:
         """Raises ValueError for what `to_json` did not write."""
         try:
             coefficients = tuple(float(values["coefficients"][name]) for name in TERMS)
+            cache_bytes = float(values["cache_bytes"])
             interval = Interval.from_json(values["interval"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"not a whole-model correction: {error!r}") from error
         if not all(np.isfinite(coefficients)) or min(coefficients) < 0 or not any(coefficients):
             raise ValueError(f"coefficients are {coefficients}: expected finite ones, 0 or more")
-        return cls(coefficients, interval)
+        if not cache_bytes > 0:
+            raise ValueError(f"cache_bytes is {cache_bytes}: expected more than 0")
+        return cls(coefficients, cache_bytes, interval)
 
 
 class CorrectionFit(NamedTuple):
@@ -67,18 +81,19 @@ def call_terms(calls: Sequence[FusedCall], latency_s: np.ndarray) -> np.ndarray:
 
 
 def fit_correction(
-    models: Sequence[str], terms: np.ndarray, measured_s: np.ndarray
+    models: Sequence[str], calls: Sequence[np.ndarray], measured_s: np.ndarray
 ) -> CorrectionFit:
     """Fits to N measured runs of two or more models; runs of one model share its name.
 
-    `terms` f64[N, 4] are sums over each model's calls, `measured_s` f64[N]. Least squares of
-    relative errors. Raises ValueError for arrays of other shapes and for fewer models.
+    `calls` are the `call_terms` f64[C, 4] of each run, `measured_s` f64[N]. Raises ValueError for
+    arrays of other shapes and for fewer models.
     """
     names = np.array(models)
-    if terms.shape != (len(names), len(TERMS)) or measured_s.shape != names.shape:
+    shapes = {np.shape(terms)[1:] for terms in calls}
+    if shapes != {(len(TERMS),)} or not len(names) == len(calls) == len(measured_s):
         raise ValueError(
-            f"{len(names)} names, terms {terms.shape}, measured {measured_s.shape}: expected N, "
-            f"[N, {len(TERMS)}], [N]"
+            f"{len(names)} names, calls of {len(calls)} runs with terms {sorted(shapes)}, "
+            f"{len(measured_s)} measured: expected N, N of [C, {len(TERMS)}], N"
         )
     if len(set(models)) < 2:
         raise ValueError(
@@ -87,16 +102,43 @@ def fit_correction(
     left_out_s = np.empty(len(names))
     for name in set(models):
         out = names == name
-        left_out_s[out] = terms[out] @ _fit(terms[~out], measured_s[~out])
+        others = [terms for terms, is_out in zip(calls, out) if not is_out]
+        coefficients, cache = _fit(others, measured_s[~out])
+        for i in np.flatnonzero(out).tolist():
+            left_out_s[i] = (_capped(calls[i], cache) @ coefficients).sum()
     interval = Interval.fit(measured_s, left_out_s)
-    coefficients = tuple(map(float, _fit(terms, measured_s)))
-    return CorrectionFit(Correction(coefficients, interval), left_out_s)
+    coefficients, cache = _fit(calls, measured_s)
+    return CorrectionFit(Correction(tuple(map(float, coefficients)), cache, interval), left_out_s)
 
 
-def _fit(terms: np.ndarray, measured_s: np.ndarray) -> np.ndarray:
-    shares = terms / measured_s[:, None]
-    scale = np.maximum(np.sqrt((shares**2).mean(axis=0)), 1e-300)  # 1 share is 1 whole latency
-    weight = np.sqrt(_PRIOR_ROWS) * np.eye(len(TERMS))
-    rows = np.concatenate([shares / scale, weight])
-    targets = np.concatenate([np.ones(len(shares)), weight @ (_PRIOR * scale)])
-    return nnls(rows, targets)[0] / scale
+def _capped(terms: np.ndarray, cache_bytes: float) -> np.ndarray:
+    capped = terms.copy()
+    capped[:, 2] = np.minimum(capped[:, 2], cache_bytes)
+    return capped
+
+
+def _fit(calls: Sequence[np.ndarray], measured_s: np.ndarray) -> tuple[np.ndarray, float]:
+    """(coefficients, cache bytes) of least error."""
+    founds = []
+    for cache in CACHES:
+        terms = np.array([_capped(each, cache).sum(axis=0) for each in calls])
+        founds.append((*_fit_terms(terms, measured_s), cache))
+    _, coefficients, cache = min(founds, key=lambda found: found[0])
+    return coefficients, cache
+
+
+def _fit_terms(terms: np.ndarray, measured_s: np.ndarray) -> tuple[float, np.ndarray]:
+    usual = np.log(_USUAL)
+
+    def error(log_coefficients: np.ndarray) -> tuple[float, np.ndarray]:
+        coefficients = np.exp(log_coefficients)
+        predicted = terms @ coefficients
+        off = np.log(predicted / measured_s)
+        size = np.hypot(off, _SMOOTH)
+        away = (log_coefficients - usual) * _DRAWN
+        slope = (off / size / predicted) @ terms * coefficients + 2 * away * _DRAWN
+        return float(size.sum() + np.square(away).sum()), slope
+
+    bounds = list(zip(usual - _FAR, usual + _FAR))
+    found = minimize(error, usual, jac=True, method="L-BFGS-B", bounds=bounds)
+    return float(found.fun), np.exp(found.x)

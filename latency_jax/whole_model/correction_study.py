@@ -45,7 +45,7 @@ def correction_study(
         terms.append(model_terms(latency_model, graph))
         plain.append((graph, predict_model(_Uncorrected(latency_model), graph)))
     names = [model.factory for model in measured]  # batch sizes of a model are left out together
-    fit = fit_correction(names, np.array(terms), np.array(list(measured.values())))
+    fit = fit_correction(names, terms, np.array(list(measured.values())))
     low_s, high_s = fit.correction.interval.bounds(fit.left_out_s)
     rows = []
     for i, ((model, latency_s), (graph, found)) in enumerate(zip(measured.items(), plain)):

@@ -105,10 +105,10 @@ def predict_model(
 def model_terms(
     model: Predictor, graph: Graph, conditions: Mapping[str, Value] | None = None
 ) -> np.ndarray:
-    """What a correction is fitted to, f64[4]: see latency_jax.whole_model.correction."""
+    """What a correction is fitted to, f64[C, 4] of C calls: see whole_model/correction.py."""
     calls = fused_calls(graph, model.kinds)
     rows, _ = _predict(model, calls, _checked(conditions or {}))
-    return call_terms(calls, rows.latency).sum(axis=0)
+    return call_terms(calls, rows.latency)
 
 
 def _checked(conditions: Mapping[str, Value]) -> dict[str, Value]:
