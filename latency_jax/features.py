@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from latency_jax import physics
 from latency_jax.modules import get_kind
 from latency_jax.parameters import CONDITIONS
 from latency_jax.table import Table, TableError
@@ -92,7 +93,7 @@ class FeatureEncoder:
             shift=(),
             scale=(),
         )
-        known = None if table.kind == GENERIC else amounts(table)
+        known = None if table.kind == GENERIC else physics.amounts(table)
         full = encoder._full(table, encoder._numbers(table), known)
         kept = np.flatnonzero(full.max(axis=1) > full.min(axis=1))
         if len(kept) == 0:
@@ -114,9 +115,9 @@ class FeatureEncoder:
         return self.encoded(table)[0]
 
     def encoded(self, table: Table) -> tuple[np.ndarray, np.ndarray | None]:
-        """The same, and the `amounts` of the table that it took; None for the generic kind."""
+        """The same, and the `physics.amounts` of the table; None for the generic kind."""
         constants, numbers = self._constants, self._numbers(table)
-        known = None if self.kind == GENERIC else amounts(table)
+        known = None if self.kind == GENERIC else physics.amounts(table)
         make = self._full if table.rows > 1 else self._single
         features = make(table, numbers, known)
         if len(self.kept) < len(features):
@@ -129,15 +130,12 @@ class FeatureEncoder:
     @property
     def sizes(self) -> int:
         """How many features, the first ones, are numbers and physics: no tiles, no categories."""
-        end = len(self.raw) + len(self.logs) + len(_physics_names(self.kind))
+        end = len(self.raw) + len(self.logs) + len(self._physics_names)
         return sum(position < end for position in self.kept)
 
-    def unknown(self, table: Table) -> np.ndarray:
-        """bool[N]: rows with a category that training did not hold, where predictions guess."""
-        flags = np.zeros(table.rows, bool)
-        for name, known in self.categories.items():
-            flags |= ~np.isin(self._text(table, name), known)
-        return flags
+    @property
+    def _physics_names(self) -> list[str]:
+        return [] if self.kind == GENERIC else physics.feature_names(self.kind)
 
     def to_json(self) -> dict[str, Any]:
         """A dict for `json.dumps`; `from_json` brings back an equal encoder."""
@@ -172,7 +170,7 @@ class FeatureEncoder:
             # What lies below zero was not seen in training; its logarithm stays finite.
             parts.append(np.log1p(np.maximum(numbers[constants.logs], 0)))
         if known is not None:
-            parts.append(_physics(self.kind, known))
+            parts.append(physics.features(self.kind, known))
         if self.tiled:
             filled = numbers[constants.tiled][:, None] * constants.per_tile
             filled -= np.floor(filled)
@@ -189,11 +187,7 @@ class FeatureEncoder:
         features = [numbers[p] for p in self.raw]
         features += [math.log1p(max(numbers[p], 0)) for p in self.logs]
         if known is not None:
-            flops, *moved, work = known[:, 0].tolist()
-            features += [math.log1p(amount) for amount in (flops, *moved, sum(moved))]
-            features.append(math.log1p(flops) - features[-1])
-            if get_kind(self.kind).work is not None:
-                features.append(math.log1p(work))
+            features += physics.features_of_one(self.kind, known[:, 0])
         features += [numbers[p] / tile % 1 for p in self.tiled for tile in self.tiles]
         for name, texts in self.categories.items():
             text = self._text(table, name).item()
@@ -225,7 +219,7 @@ class FeatureEncoder:
     def _full_names(self) -> list[str]:
         names = [self.numbers[p] for p in self.raw]
         names += [f"log({self.numbers[p]})" for p in self.logs]
-        names += _physics_names(self.kind)
+        names += self._physics_names
         names += [f"{self.numbers[p]} % {tile}" for p in self.tiled for tile in self.tiles]
         names += [f"{name} = {value}" for name, known in self.categories.items() for value in known]
         return names
@@ -248,44 +242,6 @@ class _Constants(NamedTuple):
     kept: np.ndarray
     shift: np.ndarray
     per_scale: np.ndarray
-
-
-def amounts(table: Table) -> np.ndarray:
-    """f64[5, N]: FLOPs, bytes of inputs, of weights and of outputs, CPU work; of no generic table.
-
-    CPU work is in FLOPs of a large matrix product, see `ModuleKind`.
-    """
-    columns: Mapping[str, Any] = table.columns
-    if table.rows == 1:  # scalars are several times as fast as arrays of one number
-        columns = {
-            name: column[0] if column.dtype.kind == "U" else np.float64(column.item())
-            for name, column in columns.items()
-        }
-    kind = get_kind(table.kind)
-    found = np.empty((5, table.rows))
-    for row, amount in zip(found, (*kind.cost(columns), kind.cpu_work(columns))):
-        row[:] = amount
-    return found
-
-
-def _physics_names(kind: str) -> list[str]:
-    if kind == GENERIC:
-        return []
-    amounts_of = ("FLOPs", "input bytes", "weight bytes", "output bytes", "bytes", "FLOPs per byte")
-    work = ["log(CPU work)"] if get_kind(kind).work is not None else []
-    return [*(f"log({amount})" for amount in amounts_of), *work]
-
-
-def _physics(kind: str, known: np.ndarray) -> np.ndarray:
-    """f64[6 or 7, N], named by `_physics_names`, of `amounts`."""
-    found = np.empty((len(_physics_names(kind)), known.shape[1]))
-    found[:4] = known[:4]
-    known[1:4].sum(axis=0, out=found[4])
-    np.log1p(found[:5], out=found[:5])
-    found[5] = found[0] - found[4]
-    if len(found) == 7:
-        np.log1p(known[4], out=found[6])
-    return found
 
 
 def _texts(table: Table) -> list[str]:

@@ -33,6 +33,18 @@ def test_the_rates_of_a_machine_are_found_again():
     np.testing.assert_allclose(fitted.predict(far), far.latency, rtol=0.05)
 
 
+def test_load_slows_all_of_it():
+    rows = table(400)
+    load = np.random.default_rng(5).choice([0, 0.25, 0.5, 1.0], rows.rows)
+    columns = {**rows.columns, "cpu_utilization": load}
+    slow = make_table("conv2d", columns, rows.latency * (1 + 1.7 * load))
+    fitted = make_regressor("additive", "conv2d").fit(slow, slow, 0)
+    assert fitted.slowdowns == pytest.approx((1.7, 0.0), rel=0.03)
+    np.testing.assert_allclose(fitted.predict(rows), rows.latency, rtol=0.05)
+    again = make_regressor("additive", "conv2d").restore(fitted.to_files())
+    np.testing.assert_array_equal(again.predict(slow), fitted.predict(slow))
+
+
 def test_outliers_do_not_drag_it():
     noisy = table(400, 3, noise=0.1)
     seconds = noisy.latency.copy()
@@ -60,6 +72,7 @@ def test_files_bring_it_back_and_foreign_ones_are_refused():
         {},
         {"additive.json": b"[]"},
         {"additive.json": text.replace('"flops":', '"flop":').encode()},
+        {"additive.json": text.replace('"slowdowns":', '"slowdown":').encode()},
         {"additive.json": text.replace('"flops": ', '"flops": -').encode()},
         {"additive.json": text.replace('"flops": ', '"flops": 1e999, "x": ').encode()},
     ):

@@ -142,4 +142,4 @@ def test_what_a_candidate_weighs():
     found = candidate(Counting(), SCORES, table("dense", rows=5))
     assert found[:3] == ("dense", "counting", SCORES)
     assert sorted(found.files.values()) == [4, 5]  # equal files are one
-    assert Fit(Counting(), found, SCORES, 1.0).candidate.size_bytes == 9
+    assert Fit(Counting(), found, (SCORES, SCORES), SCORES, 1.0).candidate.size_bytes == 9

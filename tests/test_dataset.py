@@ -82,12 +82,8 @@ def test_tables_hold_what_was_measured(tmp_path):
         np.testing.assert_array_equal(table.latency, [row["latency_s"] for row in rows])
         values = [{**r["config"]["parameters"], **r["config"]["conditions"]} for r in rows]
         assert table.columns.keys() == values[0].keys()
-        requested = [v.pop("cpu_utilization") for v in values]
-        assert set(requested) == {0.0, 0.5}  # so the column is what was achieved
-        np.testing.assert_array_equal(
-            table.columns["cpu_utilization"], [row["load"][0] for row in rows]
-        )
-        for name in values[0]:  # the other load was fixed, so the column is what was requested
+        assert {v["cpu_utilization"] for v in values} == {0.0, 0.5}
+        for name in values[0]:
             assert table.columns[name].tolist() == [v[name] for v in values]
     assert dataset.tables["dense"].columns["use_bias"].dtype == np.bool_
     assert dataset.tables["dense"].columns["batch_size"].dtype == np.int64
@@ -106,6 +102,9 @@ def test_pairs_give_the_repeatability(tmp_path):
     assert dataset.spent_s == 701.5 and dataset.rate == pytest.approx(60 * 12 / 701.5)
     json.dumps(summary(dataset), allow_nan=False)
     text = describe(dataset)
+    assert dataset.loads.shape == (12, 2, 2)
+    assert set(map(tuple, dataset.loads[:, 0])) == {(0.0, 0.0), (0.5, 0.45)}
+    assert "cpu_utilization achieved beside the modules: 0.00 of 0, 0.45 of 0.5" in text
     assert "50% of 4 pairs" in text and "10.1 minutes" in text and "1 could not be" in text
 
 
@@ -258,6 +257,19 @@ def test_collections_of_two_machines_are_not(tmp_path):
     write(tmp_path / "b", environment={**ENVIRONMENT, "id": "ba9876543210"})
     with pytest.raises(DatasetError, match=r"b: its environment is ba9876543210.*one machine"):
         read_datasets([tmp_path / "a", tmp_path / "b"])
+
+
+def test_collections_of_other_numbers_of_windows_go_together_by_a_quantile(tmp_path):
+    for name, windows in (("a", 8), ("b", 16)):
+        measuring = {"repetition_quantile": 0.0, "window_quantile": 0.0, "max_windows": windows}
+        config = {**to_json_dict(CONFIG), "measuring": measuring}
+        with DatasetWriter(tmp_path / name, ENVIRONMENT, config) as writer:
+            for row in ROWS:
+                writer.append(row)
+    directories = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(DatasetError, match=r"b: its measuring is .*16"):
+        read_datasets(directories)
+    assert read_datasets(directories, 0.5).tables["dense"].rows == 8
 
 
 def test_another_quantile_of_the_windows_is_read_from_the_repetitions(tmp_path):

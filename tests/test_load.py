@@ -77,6 +77,17 @@ def test_load_is_achieved_on_the_cores_that_were_named():
     assert not any(map(_is_running, pids))
 
 
+def test_what_workers_have_done_never_becomes_less():
+    with BackgroundLoad(Load(cpu_utilization=1.0), cores=[CORE]) as load:
+        deadline, before = time.monotonic() + 1, 0.0
+        while time.monotonic() < deadline:
+            for _ in range(1000):
+                now = load.read().compute_s
+                assert now >= before
+                before = now
+    assert before > 0
+
+
 def test_a_crash_ends_the_workers():
     with pytest.raises(ZeroDivisionError), BackgroundLoad(Load(0.1), cores=[CORE]) as load:
         pids = load.pids()

@@ -8,7 +8,7 @@ from importlib import import_module
 import jax
 import pytest
 
-from experiments.models import lstm, mixer, mobilenet, packd, resnet, transformers, unet
+from experiments.models import convnets, lstm, mixer, mobilenet, packd, resnet, transformers, unet
 from experiments.models.zoo import ZOO
 from latency_jax.whole_model.capture import capture
 from latency_jax.whole_model.fusion import fused_calls
@@ -38,6 +38,10 @@ def parameters(module, *inputs):
         (mobilenet.mobilenet_v2(), IMAGE, 3_504_872),
         (transformers.vit_tiny(), IMAGE, 5_717_416),
         (mixer.mixer_s(), IMAGE, 18_528_264),
+        (convnets.vgg11(), IMAGE, 132_863_336),
+        (convnets.squeezenet(), IMAGE, 1_235_496),
+        (convnets.densenet121(), IMAGE, 7_978_856),
+        (transformers.bert_mini(), ("1,128:int32",), 11_170_560),
         (unet.UNet(features=64, classes=1), ("1,16,16,3",), 31_037_633),  # as published, wider
         (
             transformers.GPT(features=768, depth=12, heads=12, vocabulary=50_257, context=1024),
@@ -59,6 +63,9 @@ def test_parameters_are_as_many_as_published(module, inputs, published):
         (mobilenet.mobilenet_v2, 0.3008e9, 0.06),
         (transformers.vit_tiny, 1.258e9, 0.02),
         (mixer.mixer_s, 3.78e9, 0.01),
+        (convnets.vgg11, 7.61e9, 0.02),
+        (convnets.squeezenet, 0.349e9, 0.03),
+        (convnets.densenet121, 2.83e9, 0.04),
     ],
 )
 def test_captured_flops_are_as_published(factory, multiply_adds, tolerance):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.configs.latency_tables import SOURCES
 from latency_jax.artifacts import ArtifactError, from_npz, read_artifact, to_npz, write_artifact
-from latency_jax.csv_table import read_csv_table
 from latency_jax.modules import get_kind
 from latency_jax.regressors import (
     Entry,
@@ -246,23 +246,7 @@ def test_predictions_stay_finite_far_outside(fitted):
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="no ../shared/data beside the repository")
 def test_third_party_convolutions():
-    table = read_csv_table(
-        DATA / "cdecatapult_convolution_V100_forward.csv",
-        "conv2d",
-        {
-            "batch_size": "batchsize",
-            "input_size": "matsize",
-            "in_channels": "channels_in",
-            "out_channels": "channels_out",
-            "kernel_size": "kernelsize",
-            "stride": "strides",
-            "padding": "padding",
-            "activation": "activation_fct",
-            "use_bias": "use_bias",
-        },
-        "timeUsed_median",
-        "ms",
-    )
+    table = SOURCES["conv_v100_tf1"].read(DATA)
     splits = split(table.take(slice(0, 3000)), seed=42)
     model = make_regressor("hist_gb", "conv2d").fit(splits.train, splits.validation, 0)
     scores = score(splits.test.latency, model.predict(splits.test))

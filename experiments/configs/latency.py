@@ -2,7 +2,7 @@
 
 default  python -m experiments.collect_latency --workdir=DIR --minutes=M
          All kinds, batch size and CPU utilisation as inputs: the paper's conditions.
-quick    ... :quick     What experiments/latency.py measures, of the kinds that a model has.
+quick    ... :quick     What experiments/latency.py measures, around the sizes that a model has.
 fast     ... :fast      All kinds on an otherwise idle machine, as many as the time allows.
 careful  ... :careful   The same with more windows for each, spread over minutes.
 models   ... :models    Careful, of what whole models are made of: small batches, no dilation or

@@ -7,7 +7,7 @@ _TOKENS = ("1,10:uint8", "1,10:uint8", "1:uint8")
 _SEGMENTS = ("1,10,10:uint8",)
 
 # The names of factories as --model takes them, below experiments.models.
-ZOO: dict[str, tuple[str, ...]] = {
+STUDIED: dict[str, tuple[str, ...]] = {
     "resnet:resnet18": _IMAGE,
     "mobilenet:mobilenet_v2": _IMAGE,
     "transformers:vit_tiny": _IMAGE,
@@ -23,3 +23,13 @@ ZOO: dict[str, tuple[str, ...]] = {
     "packd:resnet_student": _SEGMENTS,
     "packd:resnet_teacher": _SEGMENTS,
 }
+
+# What the form of the whole-model correction was not chosen with: it is judged by these.
+UNSEEN: dict[str, tuple[str, ...]] = {
+    "convnets:vgg11": _IMAGE,
+    "convnets:squeezenet": _IMAGE,
+    "convnets:densenet121": _IMAGE,
+    "transformers:bert_mini": ("1,128:int32",),
+}
+
+ZOO = {**STUDIED, **UNSEEN}

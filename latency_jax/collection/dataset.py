@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from latency_jax.collection.dataset_file import FILE, DatasetError, read_lines
+from latency_jax.measuring.load import Load
 from latency_jax.parameters import ModuleConfig
 from latency_jax.table import Table, TableError, joined, make_table
 
 AGREE = 0.1  # two measurements of a configuration repeat each other within this share
-_LOADS = ("cpu_utilization", "memory_pressure")
+_NUMBERS = ("windows", "max_windows")
+_LEVELS = 8  # of a load, at most, that are described one by one
 
 
 class Dataset(NamedTuple):
     """A dataset that `read_dataset` has read.
 
     `tables` has a row per configuration, in the order of drawing: parameters and conditions as
-    columns. Where the load was drawn, the columns `cpu_utilization` and `memory_pressure` hold
-    what was achieved; where it was fixed, what was requested. Second measurements of
-    configurations are in `pairs_s` alone.
+    columns. The columns `cpu_utilization` and `memory_pressure` hold what was requested, which
+    is known before a module runs; what the load achieved beside it is in `loads` alone, as are
+    second measurements of configurations in `pairs_s`.
     """
 
     tables: dict[str, Table]  # by module kind
@@ -32,6 +34,7 @@ class Dataset(NamedTuple):
     repeatability: float | None  # share of pairs within ±10 %; None without pairs
     pairs_s: np.ndarray  # f64[P, 2], first and second latency of P configurations
     gaps_s: np.ndarray  # f64[P], between the two
+    loads: np.ndarray  # f64[M, 2, 2] of measurements: CPU and memory, each requested and achieved
     sentinel: np.ndarray  # f64[S, 2], Unix time and seconds of the sentinel beside each window
     failures: tuple[str, ...]  # why a configuration could not be measured
     spent_s: float  # on collecting, compilation included
@@ -82,6 +85,7 @@ def read_dataset(directory: str | os.PathLike, window_quantile: float | None = N
         repeatability=repeatability(pairs_s),
         pairs_s=pairs_s,
         gaps_s=np.array(gaps),
+        loads=np.array([_load(row) for row in measured]).reshape(-1, 2, 2),
         sentinel=np.array([w for r in measured for w in zip(r["start_s"], r["sentinel_s"])]),
         failures=tuple(f"{row['config']}: {row['error']}" for row in rows if "error" in row),
         spent_s=rows[-1]["spent_s"],
@@ -93,15 +97,17 @@ def read_datasets(
 ) -> Dataset:
     """Collections of one machine, measured in one way, as one dataset.
 
-    `window_quantile` as for `read_dataset`. Raises DatasetError as `read_dataset` does, and for
+    `window_quantile` as for `read_dataset`; collections may then have taken different numbers of
+    windows, of which that is a quantile. Raises DatasetError as `read_dataset` does, and for
     datasets that do not go together.
     """
     datasets = [read_dataset(directory, window_quantile) for directory in directories]
     first, *others = datasets
+    ignored = () if window_quantile is None else _NUMBERS
     for directory, other in zip(directories[1:], others):
         for what, wanted, found in (
             ("environment", first.environment["id"], other.environment["id"]),
-            ("measuring", first.config.get("measuring"), other.config.get("measuring")),
+            ("measuring", _measuring(first, ignored), _measuring(other, ignored)),
         ):
             if wanted != found:
                 raise DatasetError(
@@ -119,10 +125,16 @@ def read_datasets(
         repeatability=repeatability(pairs_s),
         pairs_s=pairs_s,
         gaps_s=np.concatenate([dataset.gaps_s for dataset in datasets]),
+        loads=np.concatenate([dataset.loads for dataset in datasets]),
         sentinel=np.concatenate([dataset.sentinel for dataset in datasets]),
         failures=sum((dataset.failures for dataset in datasets), ()),
         spent_s=sum(dataset.spent_s for dataset in datasets),
     )
+
+
+def _measuring(dataset: Dataset, ignored: Sequence[str]) -> dict[str, Any]:
+    how = dataset.config.get("measuring", {})
+    return {name: value for name, value in how.items() if name not in ignored}
 
 
 def _latency_s(row: Mapping[str, Any], config: Mapping[str, Any]) -> float:
@@ -132,6 +144,12 @@ def _latency_s(row: Mapping[str, Any], config: Mapping[str, Any]) -> float:
     windows = [np.array(window) for window in row["repetitions_s"]]
     centres = [w.mean() if share is None else np.quantile(w, share) for w in windows]
     return float(np.quantile(centres, how["window_quantile"]))
+
+
+def _load(row: Mapping[str, Any]) -> list[tuple[float, float]]:
+    conditions = row["config"]["conditions"]
+    requested = [float(conditions[name]) for name in Load._fields]
+    return list(zip(requested, map(float, row["load"])))
 
 
 def repeatability(pairs_s: np.ndarray) -> float | None:
@@ -155,9 +173,19 @@ def summary(dataset: Dataset) -> dict[str, Any]:
         "pairs": len(dataset.pairs_s),
         "shortest_gap_s": float(min(dataset.gaps_s)) if len(dataset.gaps_s) else None,
         "sentinel_drift": dataset.drift,
+        "achieved": dict(_achieved(dataset.loads)),
         "failures": list(dataset.failures),
         "environment": dataset.environment,
     }
+
+
+def _achieved(loads: np.ndarray) -> Iterator[tuple[str, list[tuple[float, float]]]]:
+    """(requested, median achieved) by load, of those that vary over few levels."""
+    for name, (requested, achieved) in zip(Load._fields, loads.transpose(1, 2, 0)):
+        levels = np.unique(requested)
+        if 1 < len(levels) <= _LEVELS:
+            medians = [float(np.median(achieved[requested == level])) for level in levels]
+            yield name, list(zip(levels.tolist(), medians))
 
 
 def describe(dataset: Dataset) -> str:
@@ -176,6 +204,9 @@ def describe(dataset: Dataset) -> str:
     lines.append(
         f"sentinel: 95 % of its times at most {found['sentinel_drift']:.0%} over its median"
     )
+    for name, shares in found["achieved"].items():
+        levels = ", ".join(f"{achieved:.2f} of {asked:g}" for asked, achieved in shares)
+        lines.append(f"{name} achieved beside the modules: {levels}")
     if dataset.failures:
         lines.append(f"{len(dataset.failures)} could not be measured: {dataset.failures[0]}")
     return "\n".join(lines)
@@ -190,9 +221,6 @@ def _tables(path: Path, firsts: Mapping[tuple[str, int], dict[str, Any]]) -> dic
         values = [ModuleConfig.from_json(row["config"]).values for row in rows]
         try:
             columns = {name: np.array([v[name] for v in values]) for name in values[0]}
-            for position, name in enumerate(_LOADS):
-                if len(np.unique(columns.get(name, ()))) > 1:
-                    columns[name] = np.array([float(row["load"][position]) for row in rows])
             tables[kind] = make_table(kind, columns, np.array([row["latency_s"] for row in rows]))
         except (TableError, KeyError, ValueError) as error:
             raise DatasetError(f"{path}: measurements of {kind}: {error}") from None

@@ -13,6 +13,7 @@ from latency_jax.regressors.blend import Blend
 from latency_jax.regressors.medn import MednRegressor, fit_together
 from latency_jax.scores import Scores, score
 from latency_jax.selection import Candidate, file_sizes
+from latency_jax.steadying import Halves, halves
 from latency_jax.table import Splits, Table
 
 BATCH = 1000  # rows of a call whose time is given per row
@@ -24,6 +25,7 @@ class Fit(NamedTuple):
 
     regressor: Regressor
     candidate: Candidate  # with scores on validation
+    halves: Halves  # of validation
     test: Scores
     fit_seconds: float  # of all its kinds, where a regressor is fitted to them together
 
@@ -72,8 +74,8 @@ def _fit(
     seconds = []
     for regressor, split in zip(regressors, splits):
         start = time.perf_counter()
-        members = [r for rs in fitted.values() for r in rs if r.kind == regressor.kind]
-        if isinstance(regressor, Blend) and members:
+        known = (r for of_name in fitted.values() for r in of_name if r.kind == regressor.kind)
+        if isinstance(regressor, Blend) and (members := list(known)):
             regressor.combine(members, split.validation)
         else:
             regressor.fit(split.train, split.validation, seed)
@@ -86,10 +88,10 @@ def _networks(regressors: Sequence[Regressor]) -> list[MednRegressor]:
 
 
 def _judged(regressor: Regressor, splits: Splits, fit_seconds: float) -> Fit:
-    validation, test = (
-        score(table.latency, regressor.predict(table)) for table in (splits.validation, splits.test)
-    )
-    return Fit(regressor, candidate(regressor, validation, splits.test), test, fit_seconds)
+    measured, predicted = splits.validation.latency, regressor.predict(splits.validation)
+    test = score(splits.test.latency, regressor.predict(splits.test))
+    judged = candidate(regressor, score(measured, predicted), splits.test)
+    return Fit(regressor, judged, halves(measured, predicted), test, fit_seconds)
 
 
 def candidate(regressor: Regressor, scores: Scores, rows: Table) -> Candidate:

@@ -15,6 +15,7 @@ from latency_jax.latency_model import KindModel, LatencyModel, kind_model
 from latency_jax.modules import get_kind
 from latency_jax.regressors import regressor_names
 from latency_jax.selection import MODES, Goal, Selection, best_single, front, only, select
+from latency_jax.steadying import steadied
 from latency_jax.table import Splits, Table, TableError, split, split_largest, split_range
 from packd_jax.config.checks import require
 
@@ -85,7 +86,7 @@ def run_trials(
     for seed in range(config.split_seed, config.split_seed + config.seeds):
         splits = {kind: _split(table, seed, config) for kind, table in tables.items()}
         fits = fit_all(splits, names, seed, partial(on_fit, seed))
-        candidates = [fit.candidate for fit in fits]
+        candidates = steadied([fit.candidate for fit in fits], [fit.halves for fit in fits])
         goal = config.goal
         sets = {mode: select(candidates, replace(goal, mode=mode)) for mode in MODES}
         sets["best_single"] = best_single(candidates, goal)

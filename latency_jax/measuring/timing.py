@@ -61,17 +61,21 @@ class MeasureConfig:
     def under_load(self) -> MeasureConfig:
         """The same beside duty-cycled load, whose busy and idle moments both count.
 
-        Repetitions and windows span whole periods of the load, and a window stands for the mean
-        of its repetitions; which window stands for the module stays as it is.
+        Repetitions and windows span whole periods of the load, a window stands for the mean of
+        its repetitions, and the median window for the module: of 280 pairs (experiments/results/
+        latency.md) 54 % agree so, and 38 % by the least. No module gets more windows than the
+        others: they are long.
         """
+        windows = max(self.windows, 4)
         return replace(
             self,
-            windows=max(self.windows, 4),
-            max_windows=max(self.max_windows, 4),
+            windows=windows,
+            max_windows=windows,
             window_s=max(self.window_s, 0.03),
             repetition_s=max(self.repetition_s, 0.01),
             tight=0.0,
             repetition_quantile=None,
+            window_quantile=0.5,
         )
 
 

@@ -37,16 +37,13 @@ from latency_jax.modules import (  # noqa: F401  each registers its kinds
     recurrent,
 )
 from latency_jax.modules.counting import item_bytes
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
 from latency_jax.modules.registry import (
-    Built,
-    Cost,
-    ModuleKind,
     customized_parameters,
     get_kind,
     kinds,
     register,
     sample_config,
-    shape,
 )
 
 __all__ = [

@@ -49,4 +49,4 @@ def activation_flops(activation: np.ndarray) -> np.ndarray:
     """FLOPs per element; in a column of numbers 0 is none, and anything else counts as one."""
     if activation.dtype.kind == "U":
         return looked_up("activation", activation, FLOPS)
-    return (activation != 0).astype(np.float64)
+    return (activation != 0) * 1.0

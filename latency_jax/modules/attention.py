@@ -12,7 +12,8 @@ import numpy as np
 
 from latency_jax.modules.activations import FLOPS
 from latency_jax.modules.counting import LAYER_NORM, SOFTMAX, item_bytes
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register, shape
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import FEATURES, HEADS, TOKENS
 
 SCORE_WORK, GELU_WORK = 450, 400  # a score or a GELU takes as long as so many FLOPs of a product

@@ -23,8 +23,9 @@ from latency_jax.modules.conv import (
     depthwise,
     feature_map,
 )
+from latency_jax.modules.kind import Built, Cost, ModuleKind
 from latency_jax.modules.norm import BATCH_NORM, batch_norm, batch_norm_bytes
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import ACTIVATION, OUT_CHANNELS
 
 # "none" is the last convolution of a residual block, relu6 and silu are mobile networks'.

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from latency_jax.modules.activations import Activated, activation_flops
-from latency_jax.modules.counting import is_on, is_same, item_bytes, output_size, window
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register, shape
+from latency_jax.modules.counting import is_on, is_same, item_bytes, output_size, where, window
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import (
     ACTIVATION,
     IN_CHANNELS,
@@ -89,17 +90,16 @@ def _count_conv(v: Mapping[str, Any]) -> Cost:
 
 def conv_work(v: Mapping[str, Any]) -> Any:
     """Grouped convolutions are plain loops over outputs, others a matrix product of patches."""
-    positions = v["batch_size"] * output_size(v) ** 2
+    size = output_size(v)
+    positions = v["batch_size"] * size**2
     outputs, taps = positions * v["out_channels"], v["kernel_size"] ** 2
     dilated = (v["dilation"] > 1) & (v["kernel_size"] > 1)
     loops = outputs * taps * v["in_channels"] / v["groups"]
-    slower = np.where(v["stride"] > 1, 2.0, 1.0)
-    grouped = slower * (1000 * outputs + np.where(dilated, 640, 90) * loops)
-    sparse = np.where(dilated, positions * taps * (2000 + 320 * v["in_channels"]), 0)
-    plain = product_work(
-        v["batch_size"], output_size(v), taps * v["in_channels"], v["out_channels"]
-    )
-    return np.where(v["groups"] > 1, grouped, plain + sparse)
+    slower = where(v["stride"] > 1, 2.0, 1.0)
+    grouped = slower * (1000 * outputs + where(dilated, 640, 90) * loops)
+    sparse = where(dilated, positions * taps * (2000 + 320 * v["in_channels"]), 0)
+    plain = product_work(v["batch_size"], size, taps * v["in_channels"], v["out_channels"])
+    return where(v["groups"] > 1, grouped, plain + sparse)
 
 
 def product_work(images: Any, size: Any, patch: Any, out_channels: Any) -> Any:
@@ -127,7 +127,7 @@ def _make_transpose(v: Mapping[str, Any]) -> Built:
 
 def _transpose_size(v: Mapping[str, np.ndarray]) -> Any:
     size, kernel, stride = v["input_size"], v["kernel_size"], v["stride"]
-    beyond = np.where(is_same(v["padding"]), 0.0, np.maximum(kernel - stride, 0))
+    beyond = where(is_same(v["padding"]), 0.0, np.maximum(kernel - stride, 0))
     return size * stride + beyond
 
 

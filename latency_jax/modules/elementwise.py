@@ -13,7 +13,8 @@ import numpy as np
 
 from latency_jax.modules.activations import ACTIVATIONS, activation_flops
 from latency_jax.modules.counting import SOFTMAX, item_bytes
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register, shape
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import ACTIVATION, FEATURES, POSITIONS
 
 OTHER_FEATURES = replace(FEATURES, name="other_features")

@@ -13,7 +13,8 @@ import numpy as np
 
 from latency_jax.modules.attention import GELU_WORK, mlp_flops, mlp_weights
 from latency_jax.modules.counting import item_bytes
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register, shape
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import FEATURES, TOKENS
 
 PARAMETERS = (

@@ -9,7 +9,8 @@ import flax.linen as nn
 import numpy as np
 
 from latency_jax.modules.counting import LAYER_NORM, item_bytes
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register, shape
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import FEATURES, POSITIONS
 
 BATCH_NORM = 4  # FLOPs per element: difference, quotient, scale, offset

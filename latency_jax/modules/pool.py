@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from latency_jax.modules.counting import item_bytes, output_size
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register, shape
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import (
     FEATURES,
     INPUT_SIZE,

@@ -11,7 +11,8 @@ import numpy as np
 
 from latency_jax.modules.activations import FLOPS
 from latency_jax.modules.counting import item_bytes
-from latency_jax.modules.registry import Built, Cost, ModuleKind, register, shape
+from latency_jax.modules.kind import Built, Cost, ModuleKind, shape
+from latency_jax.modules.registry import register
 from latency_jax.modules.sizes import FEATURES, TOKENS
 
 PARAMETERS = (

@@ -1,11 +1,12 @@
 """A sum of what a module does, each part with a rate of its own.
 
-    seconds = overhead + FLOPs / rate + input bytes / rate + weight bytes / rate
-              + output bytes / rate + CPU work / rate
+    seconds = (overhead + FLOPs / rate + input bytes / rate + weight bytes / rate
+               + output bytes / rate + CPU work / rate)
+              * (1 + a * CPU utilisation + b * memory pressure)
 
 No rate is negative, so it extrapolates as a roofline does; where a roofline takes the slower of
 two, here every part counts, as on a CPU that does not overlap them. "CPU work" is what the kind
-says of copies and slow loops, `ModuleKind.work`.
+says of copies and slow loops, `ModuleKind.work`. Beside load all of it takes longer.
 """
 
 from __future__ import annotations
@@ -18,53 +19,66 @@ import numpy as np
 from scipy.optimize import minimize, nnls
 
 from latency_jax.artifacts import to_json
-from latency_jax.features import amounts
+from latency_jax.physics import LOADS, amounts
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.table import Table
 
 PARTS = ("overhead", "flops", "input_bytes", "weight_bytes", "output_bytes", "work")
+_USUAL_SLOWDOWN = 1.0  # beside a full load: the time is shared with it
 _LEAST = 1e-8  # of the share at which a part alone would be a whole latency
 _SMOOTH = 0.1  # errors of log seconds below it count squared, larger ones as they are
 
 
 class Additive(Regressor):
-    """Seconds of a unit of each of PARTS, fitted to log seconds. No validation, no seed."""
+    """Seconds of a unit of each of PARTS, and slowdowns, fitted to log seconds.
+
+    Needs no validation and no seed.
+    """
 
     seconds: tuple[float, ...] | None = None
+    slowdowns: tuple[float, ...] = (0.0,) * len(LOADS)  # share that a full load of each adds
 
     def fit(self, train: Table, validation: Table, seed: int) -> Self:
-        parts = np.column_stack([np.ones(train.rows), amounts(train).T])
+        known = amounts(train)
+        parts, loads = np.column_stack([np.ones(train.rows), known[:5].T]), known[5:].T
         whole = (parts / train.latency[:, None]).max(axis=0)  # of its own, and so a bound
-        used = whole > 0
-        scaled = parts[:, used] / whole[used]
+        used, beside = whole > 0, loads.max(axis=0) > 0
+        scaled, loads = parts[:, used] / whole[used], loads[:, beside]
+        count = int(used.sum())
 
-        def error(log_shares: np.ndarray) -> tuple[float, np.ndarray]:
-            shares = np.exp(log_shares)
-            predicted = scaled @ shares
-            off = np.log(predicted / train.latency)
+        def error(log_factors: np.ndarray) -> tuple[float, np.ndarray]:
+            shares, slowdowns = np.split(np.exp(log_factors), [count])
+            alone, slower = scaled @ shares, 1 + loads @ slowdowns
+            off = np.log(alone * slower / train.latency)
             size = np.hypot(off, _SMOOTH)
-            return size.sum(), (off / size / predicted) @ scaled * shares
+            slope = off / size
+            return size.sum(), np.concatenate(
+                [(slope / alone) @ scaled * shares, (slope / slower) @ loads * slowdowns]
+            )
 
         # There are several minima: one start fits the rows where most counts for little, others
         # let every part be a like share of a typical row.
         own = scaled / train.latency[:, None]
         starts = [nnls(own, np.ones(train.rows))[0]]
         starts += [share / np.quantile(own, 0.5, axis=0).clip(1e-6) for share in (0.2, 0.02)]
+        slowdown = np.full(loads.shape[1], _USUAL_SLOWDOWN)
         log_bounds = np.log(_LEAST), -np.log(_LEAST)
         founds = [
             minimize(
                 error,
-                np.log(np.clip(start, 1e-4, 1e6)),
+                np.log(np.concatenate([np.clip(start, 1e-4, 1e6), slowdown])),
                 jac=True,
                 method="L-BFGS-B",
-                bounds=[log_bounds] * len(start),
+                bounds=[log_bounds] * (count + len(slowdown)),
             )
             for start in starts
         ]
         found = min(founds, key=lambda found: found.fun)
-        seconds = np.zeros(len(PARTS))
-        seconds[used] = np.exp(found.x) / whole[used]
-        self.seconds = tuple(seconds.tolist())
+        factors = np.exp(found.x)
+        seconds, slowdowns = np.zeros(len(PARTS)), np.zeros(len(LOADS))
+        seconds[used] = factors[:count] / whole[used]
+        slowdowns[beside] = factors[count:]
+        self.seconds, self.slowdowns = tuple(seconds.tolist()), tuple(slowdowns.tolist())
         return self
 
     def predict(self, table: Table) -> np.ndarray:
@@ -75,20 +89,24 @@ class Additive(Regressor):
         if self.seconds is None:
             raise NotFittedError(self)
         overhead, *rates = self.seconds
-        return overhead + np.array(rates) @ known
+        alone = overhead + np.array(rates) @ known[:5]
+        return alone * (1 + np.array(self.slowdowns) @ known[5:])
 
     def to_files(self) -> dict[str, bytes]:
         if self.seconds is None:
             raise NotFittedError(self)
-        return {"additive.json": to_json(dict(zip(PARTS, self.seconds)))}
+        record = {"seconds": dict(zip(PARTS, self.seconds))}
+        return {"additive.json": to_json({**record, "slowdowns": dict(zip(LOADS, self.slowdowns))})}
 
     def restore(self, files: Mapping[str, bytes]) -> Self:
         try:
             record = json.loads(files["additive.json"])
-            seconds = tuple(float(record[part]) for part in PARTS)
+            seconds = tuple(float(record["seconds"][part]) for part in PARTS)
+            slowdowns = tuple(float(record["slowdowns"][load]) for load in LOADS)
         except (KeyError, TypeError) as error:
             raise ValueError(f"not the files of {self.name!r}: {error!r}") from error
-        if not all(np.isfinite(seconds)) or min(seconds) < 0 or seconds[0] <= 0:
-            raise ValueError(f"seconds are {seconds}: expected 0 or more, and an overhead")
-        self.seconds = seconds
+        factors = (*seconds, *slowdowns)
+        if not all(np.isfinite(factors)) or min(factors) < 0 or seconds[0] <= 0:
+            raise ValueError(f"numbers are {factors}: expected 0 or more, and an overhead")
+        self.seconds, self.slowdowns = seconds, slowdowns
         return self

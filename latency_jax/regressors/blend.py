@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -107,5 +108,5 @@ def _weights(says: np.ndarray, target: np.ndarray) -> dict[int, float]:
 register_regressor("blend", Entry(Blend))
 # Here because a name comes after those that it learns from.
 register_regressor(
-    "medn_distilled", Entry(lambda name, kind: MednRegressor(name, kind, RECIPES[name]))
+    "medn_distilled", Entry(partial(MednRegressor, recipe=RECIPES["medn_distilled"]))
 )

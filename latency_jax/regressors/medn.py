@@ -150,16 +150,13 @@ def fit_together(
         ]
     bases = [_base(table, seed) if recipe.base else None for table in train]
     encoders = [FeatureEncoder.fit(t, "log", standardized=True, tiles=TILES) for t in train]
-    targets = [_target(*of_kind) for of_kind in zip(bases, train)]
-    scales = [(float(target.mean()), float(max(target.std(), 1e-6))) for target in targets]
+    scales = [_scale(*of_kind) for of_kind in zip(bases, encoders, train)]
     parts = list(zip(bases, encoders, scales))
-    rows = [_rows(*part, table) for part, table in zip(parts, train)]
+    taught = train
     if recipe.teacher and teachers is not None:
         rng = np.random.default_rng(seed)
-        for k, (table, teacher) in enumerate(zip(train, teachers)):
-            asked = imagined(table, _IMAGINED * table.rows, rng)
-            answers = [t._replace(latency=teacher.predict(t)) for t in (table, asked)]
-            rows[k] = _rows(*parts[k], joined(answers))
+        taught = [_answered(*of_kind, rng) for of_kind in zip(teachers, train)]
+    rows = [_rows(*part, table) for part, table in zip(parts, taught)]
     checks = [_rows(*part, table) for part, table in zip(parts, validation)]
     config = _for_rows(recipe.network, max(table.rows for table in train))
     fitted = medn_train.fit(rows, checks, config, seed)
@@ -188,18 +185,36 @@ def _base(train: Table, seed: int) -> Additive | None:
     )
 
 
-def _target(base: Additive | None, table: Table) -> np.ndarray:
+def _answered(teacher: Regressor, train: Table, rng: np.random.Generator) -> Table:
+    """What the teacher says of the rows of `train` and of imagined ones."""
+    asked = imagined(train, _IMAGINED * train.rows, rng)
+    return joined([table._replace(latency=teacher.predict(table)) for table in (train, asked)])
+
+
+def _encoded(
+    base: Additive | None, encoder: FeatureEncoder, table: Table
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features f64[N, F], and log seconds f64[N] less those of the base."""
+    features, known = encoder.encoded(table)
     log_latency = np.log(table.latency)
-    return log_latency if base is None else log_latency - np.log(base.predict(table))
+    if base is not None and known is not None:
+        log_latency -= np.log(base.of_amounts(known))
+    return features, log_latency
+
+
+def _scale(base: Additive | None, encoder: FeatureEncoder, train: Table) -> tuple[float, float]:
+    """Mean and deviation of what is predicted."""
+    _, target = _encoded(base, encoder, train)
+    return float(target.mean()), float(max(target.std(), 1e-6))
 
 
 def _rows(
     base: Additive | None, encoder: FeatureEncoder, scale: tuple[float, float], table: Table
 ) -> Rows:
     mean, deviation = scale
-    target = (_target(base, table) - mean) / deviation
-    features = encoder.transform(table).astype(np.float32)
-    return Rows(features, target.astype(np.float32), encoder.sizes)
+    features, target = _encoded(base, encoder, table)
+    target = (target - mean) / deviation
+    return Rows(features.astype(np.float32), target.astype(np.float32), encoder.sizes)
 
 
 def _for_rows(config: MednConfig, rows: int) -> MednConfig:

@@ -73,33 +73,39 @@ def measure_model(
         return next(result.latency_s for _, result in found)
 
 
-def measure_once(
+def measure_twice(
     models: Sequence[WholeModel],
     path: Path,
     environment_id: str,
     config: MeasureConfig = CAREFUL,
-) -> dict[WholeModel, float]:
-    """Seconds of one call of each model, of which `path` (JSON) keeps what was measured before.
+) -> dict[WholeModel, tuple[float, float]]:
+    """Seconds of one call of each model, all once and then all again: predictions can't be better
+    than the two agree.
 
-    Windows of all models are interleaved, so a disturbance hits a few windows of each rather
-    than all of one. Raises ConfigError where `path` was measured in another environment.
+    `path` (JSON) keeps what was measured before. Windows of all models are interleaved, so a
+    disturbance hits a few windows of each rather than all of one. Raises ConfigError where
+    `path` was measured in another environment.
     """
     known = _read(path, environment_id)
-    missing = ((model, model.compiled()) for model in models if model not in known)
-    order = np.random.default_rng(0)
-    for model, result in measure_many(missing, order, config, sentinel=sentinel_module()):
-        known[model] = result.latency_s
-        rows = [{**m._asdict(), "latency_s": seconds} for m, seconds in known.items()]
-        write_json(path, {"environment": environment_id, "rows": rows})
-    return {model: known[model] for model in models}
+    for earlier in range(2):
+        missing = (m for m in models if len(known.get(m, ())) == earlier)
+        compiled = ((model, model.compiled()) for model in list(missing))
+        order = np.random.default_rng(earlier)
+        for model, result in measure_many(compiled, order, config, sentinel=sentinel_module()):
+            known[model] = (*known.get(model, ()), result.latency_s)
+            rows = [{**m._asdict(), "latency_s": seconds} for m, seconds in known.items()]
+            write_json(path, {"environment": environment_id, "rows": rows})
+    return {model: (known[model][0], known[model][1]) for model in models}
 
 
-def _read(path: Path, environment_id: str) -> dict[WholeModel, float]:
+def _read(path: Path, environment_id: str) -> dict[WholeModel, tuple[float, ...]]:
     if not path.is_file():
         return {}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        rows = {WholeModel.from_json(row): float(row["latency_s"]) for row in found["rows"]}
+        rows = {
+            WholeModel.from_json(row): tuple(map(float, row["latency_s"])) for row in found["rows"]
+        }
         measured_in = found["environment"]
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path}: not measured latencies ({error!r}); remove it") from None
