@@ -37,14 +37,16 @@ def test_a_correction_is_fitted_to_models_that_are_measured_once(latency_model, 
     first = run(*command)
     assert first.returncode == 0, first.stderr
     measured = (tmp_path / "measured.json").read_bytes()
-    rows = json.loads(measured)["rows"]
-    assert [row["factory"].partition(":")[2] for row in rows] == [
-        *("mixer_student", "lstm_student", "resnet_student")
-    ]
+    kept = {row["factory"]: row["latency_s"] for row in json.loads(measured)["rows"]}
     report = json.loads((tmp_path / "whole_models.json").read_text())
-    assert [row["is_fitted"] for row in report["rows"]] == [True, True, False]
-    for row, kept in zip(report["rows"], rows):
-        once, again = kept["latency_s"]
+    rows = report["rows"]
+    assert {f"experiments.models.{row['name']}": row["is_fitted"] for row in rows} == {
+        "experiments.models.packd:mixer_student": True,
+        "experiments.models.packd:lstm_student": True,
+        "experiments.models.packd:resnet_student": False,
+    }
+    for row in rows:
+        once, again = kept[f"experiments.models.{row['name']}"]
         assert row["measured_s"] == pytest.approx((once * again) ** 0.5)
         assert row["again"] == pytest.approx(again / once - 1)
     table = (tmp_path / "whole_models.md").read_text()

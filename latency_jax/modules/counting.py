@@ -54,7 +54,7 @@ def window(kernel_size: np.ndarray, dilation: np.ndarray) -> np.ndarray:
     return (kernel_size - 1) * dilation + 1
 
 
-def output_size(values: Mapping[str, np.ndarray]) -> np.ndarray:
+def output_size(values: Mapping[str, Any]) -> Any:
     """Positions along one spatial axis after a convolution or a pool, 1 at least."""
     spanned = window(values["kernel_size"], values.get("dilation", np.float64(1.0)))
     size, stride = values["input_size"], values["stride"]
@@ -62,7 +62,7 @@ def output_size(values: Mapping[str, np.ndarray]) -> np.ndarray:
     return where(is_same(values["padding"]), np.ceil(size / stride), np.maximum(valid, 1))
 
 
-def looked_up(name: str, texts: np.ndarray, table: Mapping[str, float]) -> np.ndarray:
+def looked_up(name: str, texts: np.ndarray, table: Mapping[str, float]) -> Any:
     """What `table` has for each text. Raises ParameterError for one that it has not."""
     if texts.ndim and len(table) <= _FEW:
         values = np.full(texts.shape, np.nan)

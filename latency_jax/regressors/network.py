@@ -79,8 +79,8 @@ class Network:
         rows = len(x)
         if rows == 1:
             row = x[0].astype(np.float32)
-            outputs = [_of_one(row, m.packed, m.mix.shape, m.lengths) for m in self._members]
-            return np.array([sum(outputs) / len(outputs)])
+            says = [_of_one(row, m.packed, m.mix.shape, m.lengths) for m in self._members]
+            return np.array([sum(says) / len(says)])
         features = np.ascontiguousarray(x.T, np.float32)
         result = np.empty(rows, np.float32)
         with np.errstate(over="ignore"):  # of exp in silu, where the quotient is 0 as it should
@@ -160,7 +160,7 @@ def _of_one(
             wave[1 + w] = math.sin(angle)
             wave[1 + count + w] = math.cos(angle)
         for e in range(width):
-            hidden[len(x) + s * width + e] = max(_dot(packed, at, wave), 0)
+            hidden[len(x) + s * width + e] = max(_dot(packed, at, wave), np.float32(0))
             at += waves
     hidden = _sigmoid_weighted(_layer(packed, at, hidden, lengths[0]))
     at += lengths[0] * (len(x) + sizes * width + 1)
@@ -183,7 +183,7 @@ def _layer(packed: np.ndarray, at: int, x: np.ndarray, length: int) -> np.ndarra
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})  # several numbers at a time
-def _dot(packed: np.ndarray, at: int, x: np.ndarray) -> float:
+def _dot(packed: np.ndarray, at: int, x: np.ndarray) -> np.float32:
     total = np.float32(0)
     for i in range(len(x)):
         total += packed[at + i] * x[i]
