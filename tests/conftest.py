@@ -1,8 +1,11 @@
 """Strict settings for every test: two CPU devices, no silent rank promotion."""
 
 import os
+import signal
 from pathlib import Path
 
+# What starts in the background ignores Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "")
