@@ -130,7 +130,8 @@ class ModuleKind:
     def size(self, values: Mapping[str, Any]) -> tuple[float, float]:
         """Work and bytes of one configuration, every value given."""
         slowdown = 4 if values["dtype"] == "bfloat16" else 1  # CPUs convert it to and fro
-        return slowdown * self.cpu_work(values), self.cost(values).bytes
+        _, *moved, work = self.amounts(values)
+        return slowdown * work, sum(moved)
 
     def _complete(self, values: Mapping[str, Any]) -> dict[str, Any]:
         parameters = (*self.parameters, *CONDITIONS)

@@ -88,8 +88,8 @@ def measure_twice(
     """
     known = _read(path, environment_id)
     for earlier in range(2):
-        missing = (m for m in models if len(known.get(m, ())) == earlier)
-        compiled = ((model, model.compiled()) for model in list(missing))
+        missing = [model for model in models if len(known.get(model, ())) == earlier]
+        compiled = ((model, model.compiled()) for model in missing)
         order = np.random.default_rng(earlier)
         for model, result in measure_many(compiled, order, config, sentinel=sentinel_module()):
             known[model] = (*known.get(model, ()), result.latency_s)
