@@ -3,7 +3,7 @@
 python -m experiments.fit_correction --latency_model=OUT/latency_model.zip --workdir=OUT2
 python -m experiments.fit_correction --latency_model=... --workdir=OUT2 --batch_sizes=1,4,16
 
-Measures the models of experiments/models/zoo.py on this machine, all of them twice (about three
+Measures the models of experiments/models/zoo.py on this machine, all of them twice (about five
 minutes a batch size), once: OUT2/measured.json keeps what was measured. Leaves
 OUT2/latency_model.zip, the latency model with its correction, and OUT2/whole_models.json and .md,
 where every model is predicted with a correction that was fitted to the others; those of --unseen
