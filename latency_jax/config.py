@@ -43,6 +43,7 @@ class CollectConfig:
     minutes: float = 10.0  # shared by all kinds
     repeat_after_minutes: float = 10.0  # second measurements; two thirds of `minutes` if less
     mode: str = "fast"  # fast: many configurations | careful: repeatable ones
+    windows: int = 0  # in which each module is timed; 0: as many as the mode has
     size_limit: float = 1.0  # times the work and the bytes that suit two CPU cores
     seed: int = 0
 
@@ -53,6 +54,7 @@ class CollectConfig:
         after = self.repeat_after_minutes
         require(after >= 0, "repeat_after_minutes", after, "0 or more")
         require(self.mode in MODES, "mode", self.mode, f"one of {MODES}")
+        require(self.windows >= 0, "windows", self.windows, "0 or more")
         require(self.size_limit > 0, "size_limit", self.size_limit, "more than 0")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         with _refusing("kinds", self.kinds):

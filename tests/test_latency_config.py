@@ -100,6 +100,7 @@ def test_a_typo_names_the_nearest_key(values, message):
         ({"configurations": "9"}, r"^config\.configurations = '9': expected int, given str$"),
         ({"minutes": 0}, r"^config\.minutes = 0\.0: expected more than 0$"),
         ({"mode": "slow"}, r"^config\.mode = 'slow': expected one of \('fast', 'careful'\)$"),
+        ({"windows": -1}, r"^config\.windows = -1: expected 0 or more$"),
         ({"size_limit": -1}, r"^config\.size_limit = -1\.0: expected more than 0$"),
         ({"seed": -1}, r"^config\.seed = -1: expected 0 or more$"),
         ({"conditions": {"batch_size": 0}}, r"batch_size = 0: expected int from 1 to 256$"),

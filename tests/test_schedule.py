@@ -1,5 +1,6 @@
 import itertools
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -88,6 +89,11 @@ def test_one_estimator_for_all_rows(spec, mode, expected):
     assert measuring(config) == expected
     assert has_load(config) == (expected not in (FAST, CAREFUL))
     assert expected.under_load() == (expected if has_load(config) else expected.under_load())
+
+
+def test_fewer_windows_are_for_more_configurations():
+    config = CollectConfig(kinds=KINDS, mode="careful", windows=5)
+    assert measuring(config) == replace(CAREFUL, windows=5, max_windows=5)
 
 
 def test_threads_are_one_number():

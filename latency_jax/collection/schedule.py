@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,8 @@ def measuring(config: CollectConfig) -> MeasureConfig:
     undisturbed time there would put a step into the dataset that is none of the machine.
     """
     how = {"fast": FAST, "careful": CAREFUL}[config.mode]
+    if config.windows:
+        how = replace(how, windows=config.windows, max_windows=config.windows)
     return how.under_load() if has_load(config) else how
 
 
