@@ -6,11 +6,13 @@ python -m experiments.measure_partition --latency_model=... --workdir=OUT3 --spl
     --link=1.25e9,0.0001
 
 The two devices are this machine under two conditions, NAME or NAME,cpu_utilization=0.5, in the
-order of the chain; --models are names of experiments/models/zoo.py, with a batch of one. Measures
+order of the chain; NAME=FILE,... gives one a latency model of its own. --models are names of
+experiments/models/zoo.py, with a batch of one. Measures
 --splits cuts of each, evenly spread, and those that are best by prediction (0: all cuts), a minute
 or two a model. OUT3/measured.json keeps every piece as it is measured, and the same command goes
 on after an interruption. Leaves OUT3/partition.json and .md: the regret of the chosen split for
-latency and for throughput, which is its measured time over that of the best split measured.
+latency and for throughput, which is its measured time over that of the best split measured, with
+pieces that hold others taking no less than these.
 """
 
 import sys
@@ -40,7 +42,7 @@ from packd_jax.json_files import write_json
 from packd_jax.staged_file import write_text
 
 REGISTER = define_register()
-LATENCY_MODEL = flags.DEFINE_string("latency_model", None, "what fit_latency left", required=True)
+LATENCY_MODEL = flags.DEFINE_string("latency_model", "", "what fit_latency left, for all devices")
 WORKDIR = flags.DEFINE_string("workdir", "runs/partition", "where everything goes")
 MODELS = flags.DEFINE_list(
     "models",
@@ -48,7 +50,7 @@ MODELS = flags.DEFINE_list(
     "names of experiments/models/zoo.py",
 )
 DEVICE = flags.DEFINE_multi_string(
-    "device", ["idle", "busy,cpu_utilization=0.5"], "NAME[,CONDITION=VALUE...], two of them"
+    "device", ["idle", "busy,cpu_utilization=0.5"], "NAME[=FILE][,CONDITION=VALUE...], two of them"
 )
 LINK = flags.DEFINE_string("link", "1.25e9,0.0001", "BYTES_PER_SECOND,DELAY_SECONDS")
 SPLITS = flags.DEFINE_integer("splits", 12, "cuts to measure, 0 for all", lower_bound=0)
@@ -66,8 +68,8 @@ def main(argv: Sequence[str]) -> None:
     register_kinds(REGISTER.value)
     run_inline()
     link = parse_link(LINK.value)
-    latency_model = LatencyModel.load(LATENCY_MODEL.value)
-    machines = [_machine(text, latency_model) for text in DEVICE.value]
+    devices = [_device(text) for text in DEVICE.value]
+    machines = [machine for machine, _ in devices]
     if len(machines) != 2:
         raise ConfigError(f"{len(machines)} --device given; expected two, like --device=idle")
     first, second = (load_of(machine.conditions) for machine in machines)
@@ -91,15 +93,15 @@ def main(argv: Sequence[str]) -> None:
     write_text(workdir / "partition.md", table + "\n")
     report: dict[str, Any] = {
         "environment": here,
-        "fitted_on": latency_model.environment.get("id"),
         "link": link._asdict(),
         "devices": [
             {
                 "name": machine.name,
+                "fitted_on": fitted_on,
                 "conditions": machine.conditions,
                 "achieved": pieces.achieved(load)._asdict(),
             }
-            for machine, load in zip(machines, (first, second))
+            for (machine, fitted_on), load in zip(devices, (first, second))
         ],
         "models": models,
     }
@@ -107,11 +109,17 @@ def main(argv: Sequence[str]) -> None:
     print(table)
 
 
-def _machine(text: str, latency_model: LatencyModel) -> Machine:
-    name, *conditions = text.split(",")
-    if not name or "=" in name:
-        raise ConfigError(f"--device={text}: expected NAME[,CONDITION=VALUE...]")
-    return Machine(name, latency_model, parse_conditions(conditions))
+def _device(text: str) -> tuple[Machine, Any]:
+    """And the id of the environment that its latency model is of."""
+    device, *conditions = text.split(",")
+    name, _, file = device.partition("=")
+    if not name or not (file or LATENCY_MODEL.value):
+        raise ConfigError(
+            f"--device={text}: expected NAME[,CONDITION=VALUE...] and a --latency_model, or "
+            "NAME=FILE[,CONDITION=VALUE...]"
+        )
+    model = LatencyModel.load(file or LATENCY_MODEL.value)
+    return Machine(name, model, parse_conditions(conditions)), model.environment.get("id")
 
 
 if __name__ == "__main__":

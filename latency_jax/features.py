@@ -93,8 +93,7 @@ class FeatureEncoder:
             shift=(),
             scale=(),
         )
-        known = None if table.kind == GENERIC else physics.amounts(table)
-        full = encoder._full(table, encoder._numbers(table), known)
+        full = encoder._full(table, encoder._numbers(table))
         kept = np.flatnonzero(full.max(axis=1) > full.min(axis=1))
         if len(kept) == 0:
             raise TableError("no column varies over the training rows: there is nothing to learn")
@@ -112,20 +111,15 @@ class FeatureEncoder:
 
     def transform(self, table: Table) -> np.ndarray:
         """Features f64[N, F]. Raises TableError for another kind, a missing column or its type."""
-        return self.encoded(table)[0]
-
-    def encoded(self, table: Table) -> tuple[np.ndarray, np.ndarray | None]:
-        """The same, and the `physics.amounts` of the table; None for the generic kind."""
         constants, numbers = self._constants, self._numbers(table)
-        known = None if self.kind == GENERIC else physics.amounts(table)
         make = self._full if table.rows > 1 else self._single
-        features = make(table, numbers, known)
+        features = make(table, numbers)
         if len(self.kept) < len(features):
             features = features[constants.kept]
         if self.shift:
             features -= constants.shift
             features *= constants.per_scale
-        return features.T, known
+        return features.T
 
     @property
     def sizes(self) -> int:
@@ -157,9 +151,7 @@ class FeatureEncoder:
         except (TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"not a feature encoder: {error!r}") from error
 
-    def _full(
-        self, table: Table, columns: Sequence[np.ndarray], known: np.ndarray | None
-    ) -> np.ndarray:
+    def _full(self, table: Table, columns: Sequence[np.ndarray]) -> np.ndarray:
         """Every feature before any is dropped, f64[G, N]: a feature's numbers lie together."""
         constants = self._constants
         numbers = np.empty((len(columns), table.rows))
@@ -169,8 +161,8 @@ class FeatureEncoder:
         if self.logs:
             # What lies below zero was not seen in training; its logarithm stays finite.
             parts.append(np.log1p(np.maximum(numbers[constants.logs], 0)))
-        if known is not None:
-            parts.append(physics.features(self.kind, known))
+        if self.kind != GENERIC:
+            parts.append(physics.features(self.kind, table.amounts))
         if self.tiled:
             filled = numbers[constants.tiled][:, None] * constants.per_tile
             filled -= np.floor(filled)
@@ -179,15 +171,13 @@ class FeatureEncoder:
             parts.append(self._text(table, name) == texts)
         return np.concatenate(parts)
 
-    def _single(
-        self, table: Table, columns: Sequence[np.ndarray], known: np.ndarray | None
-    ) -> np.ndarray:
+    def _single(self, table: Table, columns: Sequence[np.ndarray]) -> np.ndarray:
         """The same of one row, f64[G, 1]: plain numbers take half as long as arrays of one."""
         numbers = [column.item() for column in columns]
         features = [numbers[p] for p in self.raw]
         features += [math.log1p(max(numbers[p], 0)) for p in self.logs]
-        if known is not None:
-            features += physics.features_of_one(self.kind, known[:, 0])
+        if self.kind != GENERIC:
+            features += physics.features_of_one(self.kind, table.amounts[:, 0])
         features += [numbers[p] / tile % 1 for p in self.tiled for tile in self.tiles]
         for name, texts in self.categories.items():
             text = self._text(table, name).item()

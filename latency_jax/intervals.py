@@ -192,5 +192,4 @@ def _work(table: Table) -> tuple[np.ndarray, ...]:
     """FLOPs and bytes, f64[N] each; nothing for the generic kind."""
     if table.kind == GENERIC:
         return ()
-    cost = get_kind(table.kind).cost(table.columns)
-    return (np.broadcast_to(cost.flops, table.rows), np.broadcast_to(cost.bytes, table.rows))
+    return table.amounts[0], table.amounts[1:4].sum(axis=0)

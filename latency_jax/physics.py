@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 
 from latency_jax.modules import get_kind
-from latency_jax.table import Table
 
 LOADS = ("cpu_utilization", "memory_pressure")
 _FEATURES = ("FLOPs", "input bytes", "weight bytes", "output bytes", "bytes", "FLOPs per byte")
 
 
-def amounts(table: Table) -> np.ndarray:
+def amounts(kind: str, columns: Mapping[str, Any], rows: int) -> np.ndarray:
     """f64[7, N]: FLOPs, bytes of inputs, of weights and of outputs, CPU work, and LOADS, which are
-    0 where a table does not say; of no generic table.
+    0 where no column says them.
 
     CPU work is in FLOPs of a large matrix product, see `ModuleKind`.
     """
-    columns: Mapping[str, Any] = table.columns
-    if table.rows == 1:  # scalars are several times as fast as arrays of one number
+    if rows == 1:  # scalars are several times as fast as arrays of one number
         columns = {
             name: column[0] if column.dtype.kind == "U" else np.float64(column.item())
             for name, column in columns.items()
         }
-    found = np.empty((5 + len(LOADS), table.rows))
-    loads = (columns.get(name, 0.0) for name in LOADS)
-    for row, amount in zip(found, (*get_kind(table.kind).amounts(columns), *loads)):
+    found = [*get_kind(kind).amounts(columns), *(columns.get(name, 0.0) for name in LOADS)]
+    if rows == 1:
+        return np.array(found)[:, None]
+    filled = np.empty((len(found), rows))
+    for row, amount in zip(filled, found):
         row[:] = amount
-    return found
+    return filled
 
 
 def feature_names(kind: str) -> list[str]:
@@ -41,7 +41,7 @@ def feature_names(kind: str) -> list[str]:
 
 
 def features(kind: str, known: np.ndarray) -> np.ndarray:
-    """f64[P, N] of the `amounts` of a table: log1p of each, of all bytes, log FLOPs per byte."""
+    """f64[P, N] of `amounts`: log1p of each, of all bytes, log FLOPs per byte."""
     found = np.empty((6 + _has_work(kind), known.shape[1]))
     found[:4] = known[:4]
     known[1:4].sum(axis=0, out=found[4])

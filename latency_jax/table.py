@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.model_selection import train_test_split
+
+from latency_jax import physics
 
 
 class TableError(ValueError):
     """A table that cannot be used: what was given where, and what was expected."""
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Table:
     """N measured configurations of one module kind. Made by `make_table`, which checks them."""
 
     kind: str  # a registered module kind, or "generic": columns that mean nothing to us
@@ -23,6 +28,11 @@ class Table(NamedTuple):
     @property
     def rows(self) -> int:
         return len(self.latency)
+
+    @cached_property
+    def amounts(self) -> np.ndarray:
+        """f64[7, N], `physics.amounts` of the rows, counted once; there are none of "generic"."""
+        return physics.amounts(self.kind, self.columns, self.rows)
 
     def take(self, rows: slice | np.ndarray) -> Table:
         """The given rows (a slice, indices or a mask) as a table of their own."""
@@ -65,10 +75,10 @@ def _checked(name: str, column: np.ndarray, rows: int) -> np.ndarray:
             "give one type to all of its values"
         )
     if array.dtype.kind == "f":
-        bad = np.flatnonzero(~np.isfinite(array))
-        if len(bad):
+        if not np.isfinite(array).all():
+            bad = np.flatnonzero(~np.isfinite(array))[0]
             raise TableError(
-                f"column {name!r}, row {bad[0]}: {array[bad[0]]}; expected a finite number; "
+                f"column {name!r}, row {bad}: {array[bad]}; expected a finite number; "
                 "drop the row or fill it in"
             )
         return array.astype(np.float64)

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,7 +145,7 @@ def test_domain_is_what_training_held(changes, inside):
 
 
 def test_codes_of_categories_are_no_range():
-    codes = TRAIN._replace(columns={**TRAIN.columns, "activation": np.array([0, 1, 3, 0])})
+    codes = replace(TRAIN, columns={**TRAIN.columns, "activation": np.array([0, 1, 3, 0])})
     domain = Domain.fit(codes)
     assert domain.categories == {"activation": ("0", "1", "3")}
     assert domain.contains(asked(activation=3)).tolist() == [True]

@@ -13,8 +13,6 @@ SMOKE = (
     "--models=packd:mixer_student",
     "--splits=2",
     "--mode=fast",
-    "--device=idle",
-    "--device=busy,cpu_utilization=0.2",
 )
 
 # Ctrl-C, at a moment where Python does not swallow it: when the first piece has been written.
@@ -40,14 +38,19 @@ def run(*arguments, what=("-m", "experiments.measure_partition")):
 
 
 @pytest.fixture(scope="module")
-def latency_model(tmp_path_factory):
+def devices(tmp_path_factory):
+    """One with a latency model of its own, one with that of all."""
     path = tmp_path_factory.mktemp("latency_model") / "tiny.zip"
     tiny_model(only=("dense", "layer_norm"), rows=20).save(path)
-    return f"--latency_model={path}"
+    return (
+        f"--latency_model={path}",
+        f"--device=idle={path}",
+        "--device=busy,cpu_utilization=0.2",
+    )
 
 
-def test_an_interrupted_study_goes_on(latency_model, tmp_path):
-    command, path = (latency_model, *SMOKE, f"--workdir={tmp_path}"), tmp_path / "measured.json"
+def test_an_interrupted_study_goes_on(devices, tmp_path):
+    command, path = (*devices, *SMOKE, f"--workdir={tmp_path}"), tmp_path / "measured.json"
     interrupted = run(*command, what=("-c", INTERRUPTED))
     assert interrupted.returncode == 130, interrupted.stderr
     assert "the same command goes on from here" in interrupted.stderr
@@ -76,8 +79,15 @@ def test_an_interrupted_study_goes_on(latency_model, tmp_path):
     assert study["plans"]["latency"]["chosen_cut"] == study["parts"]  # all on the idle one
 
 
-def test_a_mistake_is_told_in_one_line(latency_model, tmp_path):
-    result = run(latency_model, *SMOKE, f"--workdir={tmp_path / 'run'}", "--device=third")
+@pytest.mark.parametrize(
+    ("used", "message"),
+    [
+        (3, "3 --device given; expected two"),
+        (0, "--device=third: expected NAME[,CONDITION=VALUE...] and a --latency_model, or NAME="),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(devices, used, message, tmp_path):
+    result = run(*devices[:used], *SMOKE, f"--workdir={tmp_path / 'run'}", "--device=third")
     assert (result.returncode, result.stdout) == (2, "")
-    assert "3 --device given; expected two" in result.stderr and result.stderr.count("\n") == 1
+    assert message in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()

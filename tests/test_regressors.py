@@ -1,5 +1,6 @@
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,7 @@ def test_a_missing_package_is_named(splits, name, monkeypatch):
 
 def test_predictions_stay_finite_far_outside(fitted):
     far = roofline_table(20, 4)
-    far = far._replace(columns={**far.columns, "in_features": np.full(20, 10**9)})
+    far = replace(far, columns={**far.columns, "in_features": np.full(20, 10**9)})
     for name in NAMES:
         predicted = fitted[name].predict(far)
         assert np.isfinite(predicted).all() and (predicted > 0).all()

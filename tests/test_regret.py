@@ -15,7 +15,13 @@ from latency_jax.parameters import ParameterError
 from latency_jax.partition.measured_pieces import MeasuredPieces, Piece, load_of
 from latency_jax.partition.model_chain import Machine, model_chain
 from latency_jax.partition.plan import Chain, Device, Link, best_plan
-from latency_jax.partition.regret import measure_splits, measured_plans, regrets, spread_cuts
+from latency_jax.partition.regret import (
+    measure_splits,
+    measured_plans,
+    nested,
+    regrets,
+    spread_cuts,
+)
 from latency_jax.partition.regret_report import as_json, as_markdown
 from latency_jax.whole_model.measured_model import WholeModel
 from packd_jax.config import ConfigError
@@ -65,6 +71,12 @@ def test_cuts_are_spread_and_hold_those_of_the_plans():
     assert list(cuts) == sorted(cuts)
     with pytest.raises(ValueError, match="count = 1: expected 2"):
         spread_cuts(CHAIN, 1)
+
+
+def test_pieces_that_hold_others_take_no_less():
+    assert nested([0.0, 2.0, 1.0, 4.0]) == pytest.approx([0, 2**0.5, 2**0.5, 4])
+    rising = [0.0, 0.0, 1e-6, 1e-3, 1.0]
+    assert nested(rising) == pytest.approx(rising) and nested([0.0]) == [0.0]
 
 
 class Net(nn.Module):

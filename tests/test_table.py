@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -73,7 +75,7 @@ def test_test_rows_are_those_of_scikit_learn(rows, seed):
 @settings(deadline=None, max_examples=25)
 def test_equal_configurations_never_straddle(values, seed):
     values = np.array([*values, 20, 21, 22, 23])  # so that there are enough to draw from
-    table = numbered(len(values))._replace(columns={"x": values, "y": np.char.mod("%d", values)})
+    table = numbered(len(values), x=values, y=np.char.mod("%d", values))
     splits = split(table, seed, by_configuration=True)
     held = [set(part.columns["x"].tolist()) for part in splits]
     assert not held[0] & held[1] and not held[0] & held[2] and not held[1] & held[2]
@@ -96,7 +98,7 @@ def test_too_few_rows_to_split():
     with pytest.raises(TableError, match="2 rows, 2 to draw from: expected 3"):
         split(numbered(2), 0)
     with pytest.raises(TableError, match="9 rows, 1 to draw from"):
-        split(numbered(9)._replace(columns={"x": np.zeros(9)}), 0, by_configuration=True)
+        split(numbered(9, x=np.zeros(9)), 0, by_configuration=True)
 
 
 def test_largest_rows_are_held_out_with_their_equals():
@@ -137,6 +139,6 @@ def test_tables_are_joined_row_after_row():
     both = joined([first, second])
     assert both.columns["x"].tolist() == [1, 2, 0.5] and both.latency.tolist() == [1, 2, 3]
     assert both.columns["name"].tolist() == ["a", "b", "long"]
-    for other in (second._replace(kind="conv2d"), make_table("dense", {"x": np.ones(1)}, [1.0])):
+    for other in (replace(second, kind="conv2d"), make_table("dense", {"x": np.ones(1)}, [1.0])):
         with pytest.raises(TableError, match="expected dense with x, name"):
             joined([first, other])

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.optimize import minimize, nnls
 
 from latency_jax.artifacts import to_json
-from latency_jax.physics import LOADS, amounts
+from latency_jax.physics import LOADS
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.table import Table
 
@@ -39,7 +39,7 @@ class Additive(Regressor):
     slowdowns: tuple[float, ...] = (0.0,) * len(LOADS)  # share that a full load of each adds
 
     def fit(self, train: Table, validation: Table, seed: int) -> Self:
-        known = amounts(train)
+        known = train.amounts
         parts, loads = np.column_stack([np.ones(train.rows), known[:5].T]), known[5:].T
         whole = (parts / train.latency[:, None]).max(axis=0)  # of its own, and so a bound
         used, beside = whole > 0, loads.max(axis=0) > 0
@@ -78,19 +78,15 @@ class Additive(Regressor):
         seconds, slowdowns = np.zeros(len(PARTS)), np.zeros(len(LOADS))
         seconds[used] = factors[:count] / whole[used]
         slowdowns[beside] = factors[count:]
-        self.seconds, self.slowdowns = tuple(seconds.tolist()), tuple(slowdowns.tolist())
-        return self
+        return self._with(tuple(seconds.tolist()), tuple(slowdowns.tolist()))
 
     def predict(self, table: Table) -> np.ndarray:
-        return self.of_amounts(amounts(table))
-
-    def of_amounts(self, known: np.ndarray) -> np.ndarray:
-        """f64[N] seconds of `amounts` of a table."""
         if self.seconds is None:
             raise NotFittedError(self)
-        overhead, *rates = self.seconds
-        alone = overhead + np.array(rates) @ known[:5]
-        return alone * (1 + np.array(self.slowdowns) @ known[5:])
+        known = table.amounts
+        alone = self.seconds[0] + self._rates @ known[:5]
+        seconds: np.ndarray = alone * (1 + self._loads @ known[5:])
+        return seconds
 
     def to_files(self) -> dict[str, bytes]:
         if self.seconds is None:
@@ -108,5 +104,9 @@ class Additive(Regressor):
         factors = (*seconds, *slowdowns)
         if not all(np.isfinite(factors)) or min(factors) < 0 or seconds[0] <= 0:
             raise ValueError(f"numbers are {factors}: expected 0 or more, and an overhead")
+        return self._with(seconds, slowdowns)
+
+    def _with(self, seconds: tuple[float, ...], slowdowns: tuple[float, ...]) -> Self:
         self.seconds, self.slowdowns = seconds, slowdowns
+        self._rates, self._loads = np.array(seconds[1:]), np.array(slowdowns)  # for `predict`
         return self

@@ -74,10 +74,9 @@ class MednRegressor(Regressor):
         if self._encoder is None or self._network is None:
             raise NotFittedError(self)
         mean, deviation = self._scale
-        features, known = self._encoder.encoded(table)
-        log_latency = mean + deviation * self._network.predict(features)
-        if self._base is not None and known is not None:
-            log_latency += np.log(self._base.of_amounts(known))
+        log_latency = mean + deviation * self._network.predict(self._encoder.transform(table))
+        if self._base is not None:
+            log_latency += np.log(self._base.predict(table))
         return np.exp(np.minimum(np.maximum(log_latency, self._range[0]), self._range[1]))
 
     def to_files(self) -> dict[str, bytes]:
@@ -150,7 +149,7 @@ def fit_together(
         ]
     bases = [_base(table, seed) if recipe.base else None for table in train]
     encoders = [FeatureEncoder.fit(t, "log", standardized=True, tiles=TILES) for t in train]
-    scales = [_scale(*of_kind) for of_kind in zip(bases, encoders, train)]
+    scales = [_scale(_targets(*of_kind)) for of_kind in zip(bases, train)]
     parts = list(zip(bases, encoders, scales))
     taught = train
     if recipe.teacher and teachers is not None:
@@ -188,33 +187,27 @@ def _base(train: Table, seed: int) -> Additive | None:
 def _answered(teacher: Regressor, train: Table, rng: np.random.Generator) -> Table:
     """What the teacher says of the rows of `train` and of imagined ones."""
     asked = imagined(train, _IMAGINED * train.rows, rng)
-    return joined([table._replace(latency=teacher.predict(table)) for table in (train, asked)])
+    return joined([replace(t, latency=teacher.predict(t)) for t in (train, asked)])
 
 
-def _encoded(
-    base: Additive | None, encoder: FeatureEncoder, table: Table
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features f64[N, F], and log seconds f64[N] less those of the base."""
-    features, known = encoder.encoded(table)
+def _targets(base: Additive | None, table: Table) -> np.ndarray:
+    """Log seconds f64[N], less those of the base."""
     log_latency = np.log(table.latency)
-    if base is not None and known is not None:
-        log_latency -= np.log(base.of_amounts(known))
-    return features, log_latency
+    return log_latency if base is None else log_latency - np.log(base.predict(table))
 
 
-def _scale(base: Additive | None, encoder: FeatureEncoder, train: Table) -> tuple[float, float]:
-    """Mean and deviation of what is predicted."""
-    _, target = _encoded(base, encoder, train)
-    return float(target.mean()), float(max(target.std(), 1e-6))
+def _scale(targets: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation, with which networks learn numbers around 0."""
+    return float(targets.mean()), float(max(targets.std(), 1e-6))
 
 
 def _rows(
     base: Additive | None, encoder: FeatureEncoder, scale: tuple[float, float], table: Table
 ) -> Rows:
     mean, deviation = scale
-    features, target = _encoded(base, encoder, table)
-    target = (target - mean) / deviation
-    return Rows(features.astype(np.float32), target.astype(np.float32), encoder.sizes)
+    targets = (_targets(base, table) - mean) / deviation
+    features = encoder.transform(table)
+    return Rows(features.astype(np.float32), targets.astype(np.float32), encoder.sizes)
 
 
 def _for_rows(config: MednConfig, rows: int) -> MednConfig:

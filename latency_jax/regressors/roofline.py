@@ -17,7 +17,6 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from latency_jax.artifacts import to_json
-from latency_jax.modules import get_kind
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.table import Table
 
@@ -86,10 +85,7 @@ class Roofline(Regressor):
 
 def _cost(table: Table) -> tuple[np.ndarray, np.ndarray]:
     """(FLOPs, bytes), each f64[N]."""
-    cost = get_kind(table.kind).cost(table.columns)
-    flops, moved = np.empty(table.rows), np.empty(table.rows)
-    flops[:], moved[:] = cost.flops, cost.bytes
-    return flops, moved
+    return table.amounts[0], table.amounts[1:4].sum(axis=0)
 
 
 def _seconds(
