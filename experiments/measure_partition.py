@@ -7,16 +7,18 @@ python -m experiments.measure_partition --latency_model=... --workdir=OUT3 --spl
 
 The two devices are this machine under two conditions, NAME or NAME,cpu_utilization=0.5, in the
 order of the chain; NAME=FILE,... gives one a latency model of its own. --models are names of
-experiments/models/zoo.py, with a batch of one. Measures
---splits cuts of each, evenly spread, and those that are best by prediction (0: all cuts), a minute
-or two a model. OUT3/measured.json keeps every piece as it is measured, and the same command goes
-on after an interruption. Leaves OUT3/partition.json and .md: the regret of the chosen split for
-latency and for throughput, which is its measured time over that of the best split measured, with
-pieces that hold others taking no less than these.
+experiments/models/zoo.py, with a batch of one. Measures the split that is best by prediction,
+corrects the prediction by it and looks again, --tries times at most; and --splits cuts of each
+model, evenly spread (0: all cuts), a minute or two a model. OUT3/measured.json keeps every piece as
+it is measured, and the same command goes on after an interruption. Leaves OUT3/partition.json and
+.md: regrets for latency and for throughput, of the split that was chosen by prediction and of the
+refined one, which are its measured time over that of the best split measured, with pieces that hold
+others taking no less than these.
 """
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ from latency_jax.measuring.timing import CAREFUL, FAST
 from latency_jax.parameters import ParameterError
 from latency_jax.partition.measured_pieces import MeasuredPieces, load_of
 from latency_jax.partition.model_chain import Machine, model_chain, parse_link
+from latency_jax.partition.plan import OBJECTIVES
+from latency_jax.partition.refined import refine
 from latency_jax.partition.regret import measure_splits, regrets, spread_cuts
 from latency_jax.partition.regret_report import as_json, as_markdown
 from latency_jax.table import TableError
@@ -54,6 +58,7 @@ DEVICE = flags.DEFINE_multi_string(
 )
 LINK = flags.DEFINE_string("link", "1.25e9,0.0001", "BYTES_PER_SECOND,DELAY_SECONDS")
 SPLITS = flags.DEFINE_integer("splits", 12, "cuts to measure, 0 for all", lower_bound=0)
+TRIES = flags.DEFINE_integer("tries", 4, "cuts to refine a plan by, at most", lower_bound=1)
 MODE = flags.DEFINE_enum("mode", "careful", ["careful", "fast"], "how long pieces are timed")
 
 
@@ -84,10 +89,13 @@ def main(argv: Sequence[str]) -> None:
         planned = model_chain(make_model(model.factory), model.shapes(), machines, [link])
         for warning in planned.warnings:
             print(f"warning: {name}: {warning}", file=sys.stderr)
-        cuts = spread_cuts(planned.chain, SPLITS.value)
+        measure = partial(measure_splits, model, planned, (first, second), pieces)
+        refined = {o: refine(planned.chain, o, measure, TRIES.value) for o in OBJECTIVES}
+        tried = (cut for plan in refined.values() for cut in plan.tried)
+        cuts = sorted({*spread_cuts(planned.chain, SPLITS.value), *tried})
         print(f"{name}: measuring {len(cuts)} of {planned.chain.parts + 1} cuts", file=sys.stderr)
-        measured = measure_splits(model, planned, (first, second), cuts, pieces)
-        found[name] = regrets(planned.chain, measured)
+        measured = measure(cuts)
+        found[name] = regrets(planned.chain, measured, refined)
         models[name] = as_json(planned, measured, found[name])
     table = as_markdown(found)
     write_text(workdir / "partition.md", table + "\n")

@@ -14,7 +14,8 @@ from latency_jax.measuring.timing import MeasureConfig
 from latency_jax.parameters import ParameterError
 from latency_jax.partition.measured_pieces import MeasuredPieces, Piece, load_of
 from latency_jax.partition.model_chain import Machine, model_chain
-from latency_jax.partition.plan import Chain, Device, Link, best_plan
+from latency_jax.partition.plan import OBJECTIVES, Chain, Device, Link
+from latency_jax.partition.refined import refine
 from latency_jax.partition.regret import (
     measure_splits,
     measured_plans,
@@ -35,40 +36,58 @@ CHAIN = Chain(
 MEASURED_S = {0: (0.0, 4.0), 1: (1.0, 1.5), 2: (1.8, 1.0), 3: (4.0, 0.0)}
 
 
+def refined(chain, measured):
+    return {
+        o: refine(chain, o, lambda cuts: {cut: measured[cut] for cut in cuts}) for o in OBJECTIVES
+    }
+
+
 def test_regret_by_hand():
     """Latencies are 5.5, 3.5, 3.8 and 4 s, intervals 4, 1.5, 1.8 and 4 s."""
     measured = measured_plans(CHAIN, MEASURED_S)
     assert [measured[cut].latency_s for cut in range(4)] == pytest.approx([5.5, 3.5, 3.8, 4])
-    latency, throughput = found = regrets(CHAIN, measured)
+    latency, throughput = found = regrets(CHAIN, measured, refined(CHAIN, measured))
     assert [row.chosen.bounds[1] for row in found] == [3, 2]
     assert [row.best.bounds[1] for row in found] == [1, 1]
     assert latency.regret == pytest.approx(4 / 3.5 - 1)
     assert throughput.regret == pytest.approx(1.8 / 1.5 - 1)
     assert (latency.predicted.latency_s, throughput.predicted.interval_s) == (3, 2)
     table = as_markdown({"net": found}).splitlines()
-    assert table[2] == "| net | latency | 3 of 3 | 4000 | 1 of 3 | 3500 | 14.3 % | 3000 |"
-    assert table[3] == "| net | throughput | 2 of 3 | 1800 | 1 of 3 | 1500 | 20.0 % | 2000 |"
+    assert table[2] == (
+        "| net | latency | 3000 | 3 of 3 | 4000 | 3 of 3 | 4000 | 1 | 1 of 3 | 3500 | 14.3 % "
+        "| 14.3 % |"
+    )
+    assert table[3] == (
+        "| net | throughput | 2000 | 2 of 3 | 1800 | 2 of 3 | 1800 | 1 | 1 of 3 | 1500 | 20.0 % "
+        "| 20.0 % |"
+    )
+
+
+def test_a_refined_plan_has_a_regret_of_its_own():
+    measured = measured_plans(CHAIN, {**MEASURED_S, 2: (3.0, 0.5)})
+    _, throughput = regrets(CHAIN, measured, refined(CHAIN, measured))
+    assert throughput.tried == (2, 1)
+    assert (throughput.regret, throughput.refined_regret) == (pytest.approx(1), 0)
 
 
 def test_a_chosen_split_that_is_the_best_has_no_regret_and_one_that_is_not_measured_an_error():
     measured = measured_plans(CHAIN, {cut: MEASURED_S[cut] for cut in (0, 2, 3)})
-    assert [row.regret for row in regrets(CHAIN, measured)] == [pytest.approx(4 / 3.8 - 1), 0]
+    plans = refined(CHAIN, measured)
+    assert [r.regret for r in regrets(CHAIN, measured, plans)] == [pytest.approx(4 / 3.8 - 1), 0]
     del measured[2]
-    with pytest.raises(ValueError, match=r"cuts \[0, 3\] are measured: expected 2 too"):
-        regrets(CHAIN, measured)
+    with pytest.raises(ValueError, match=r"cuts \[0, 3\] are measured: expected \[2\] too"):
+        regrets(CHAIN, measured, plans)
     three = Chain([CHAIN.devices[0]] * 3, [CHAIN.links[0]] * 2, CHAIN.cut_bytes)
     with pytest.raises(ValueError, match="expected 4 that rise"):
         measured_plans(three, MEASURED_S)
 
 
-def test_cuts_are_spread_and_hold_those_of_the_plans():
+def test_cuts_are_spread():
     assert spread_cuts(CHAIN) == (0, 1, 2, 3)
-    assert spread_cuts(CHAIN, 2) == (0, 2, 3)  # both ends, and the best for throughput
+    assert spread_cuts(CHAIN, 2) == (0, 3)
     parts = np.linspace(1, 2, 40)
     long = Chain([Device("a", parts), Device("b", parts)], CHAIN.links, np.ones(41, int))
-    cuts = spread_cuts(long, 5)
-    assert {0, 10, 20, 30, 40, best_plan(long, "throughput").bounds[1]} == set(cuts)
-    assert list(cuts) == sorted(cuts)
+    assert spread_cuts(long, 5) == (0, 10, 20, 30, 40)
     with pytest.raises(ValueError, match="count = 1: expected 2"):
         spread_cuts(CHAIN, 1)
 
@@ -102,7 +121,7 @@ def test_after_an_interruption_nothing_is_measured_twice(planned, tmp_path):
     path = tmp_path / "measured.json"
 
     def measure(cuts):
-        return measure_splits(NET, planned, IDLE, cuts, MeasuredPieces(path, "here", IDLE, QUICK))
+        return measure_splits(NET, planned, IDLE, MeasuredPieces(path, "here", IDLE, QUICK), cuts)
 
     every = measure(range(4))
     whole = json.loads(path.read_text())
@@ -120,7 +139,7 @@ def test_after_an_interruption_nothing_is_measured_twice(planned, tmp_path):
     assert after[:3] == whole["rows"][:3] and len(after) == 5
     places = [(row["start"], row["stop"]) for row in after]
     assert sorted(places) == sorted((row["start"], row["stop"]) for row in whole["rows"])
-    report = as_json(planned, every, regrets(planned.chain, every))
+    report = as_json(planned, every, regrets(planned.chain, every, refined(planned.chain, every)))
     assert json.loads(json.dumps(report))["parts"] == 3
     for objective, name in (("latency", "latency_s"), ("throughput", "interval_s")):
         plan = report["plans"][objective]

@@ -19,41 +19,52 @@ from sklearn.isotonic import isotonic_regression
 from latency_jax.measuring.load import Load
 from latency_jax.partition.measured_pieces import MeasuredPieces, Piece
 from latency_jax.partition.model_chain import PlannedModel
-from latency_jax.partition.plan import OBJECTIVES, Chain, Plan, best_plan
+from latency_jax.partition.plan import OBJECTIVES, Chain, Plan
+from latency_jax.partition.refined import Refined
 from latency_jax.whole_model.measured_model import WholeModel
 
 
 class Regret(NamedTuple):
-    """Of the plan that is best for an objective by prediction."""
+    """Of the plan that is best for an objective by prediction, and of what it is refined to."""
 
     objective: str
     predicted: Plan  # the chosen split
     chosen: Plan  # the same, measured
+    refined: Plan  # what was chosen after the cuts `tried`, measured
+    tried: tuple[int, ...]
     best: Plan  # the best of the measured ones
 
     @property
     def regret(self) -> float:
         """Share by which the chosen split is worse; 0 where none that was measured is better."""
-        return self.chosen.cost_s(self.objective) / self.best.cost_s(self.objective) - 1
+        return self._over_best(self.chosen)
+
+    @property
+    def refined_regret(self) -> float:
+        return self._over_best(self.refined)
+
+    def _over_best(self, plan: Plan) -> float:
+        return plan.cost_s(self.objective) / self.best.cost_s(self.objective) - 1
 
 
 def spread_cuts(chain: Chain, count: int = 0) -> tuple[int, ...]:
-    """Cuts of a chain of two devices, rising: `count` evenly spread from end to end, and those of
-    the plans that are best by prediction. 0 is all cuts. Raises ValueError for a count of 1."""
+    """Cuts of a chain of two devices, rising, `count` evenly spread from end to end; 0 is all.
+
+    Raises ValueError for a count of 1.
+    """
     if count == 0:
         return tuple(range(chain.parts + 1))
     if count < 2:
         raise ValueError(f"count = {count}: expected 2 (both ends) or more, or 0 for all")
-    spread = np.linspace(0, chain.parts, count).round().astype(int)
-    return tuple(sorted({*spread.tolist(), *(best_plan(chain, o).bounds[1] for o in OBJECTIVES)}))
+    return tuple(np.unique(np.linspace(0, chain.parts, count).round().astype(int)).tolist())
 
 
 def measure_splits(
     model: WholeModel,
     planned: PlannedModel,
     loads: tuple[Load, Load],
-    cuts: Sequence[int],
     pieces: MeasuredPieces,
+    cuts: Sequence[int],
 ) -> dict[int, Plan]:
     """The measured plan of each cut of a model between two devices under `loads`."""
     end = planned.parts.equations[-1]
@@ -88,20 +99,22 @@ def measured_plans(chain: Chain, device_s: Mapping[int, tuple[float, float]]) ->
     }
 
 
-def regrets(chain: Chain, measured: Mapping[int, Plan]) -> list[Regret]:
-    """For each objective, the regret of the plan that is best for it by prediction.
+def regrets(
+    chain: Chain, measured: Mapping[int, Plan], refined: Mapping[str, Refined]
+) -> list[Regret]:
+    """For each objective, the regrets of the plan that is best for it by prediction, and refined.
 
-    `measured` plans by cut. Raises ValueError where the predicted best is not among them.
+    `measured` plans by cut. Raises ValueError where a cut that was tried is not among them.
     """
     found = []
     for objective in OBJECTIVES:
-        predicted = best_plan(chain, objective)
-        cut = predicted.bounds[1]
-        if cut not in measured:
+        tried, cut = refined[objective]
+        if missing := set(tried) - set(measured):
             raise ValueError(
-                f"cuts {sorted(measured)} are measured: expected {cut} too, the best for "
-                f"{objective} by prediction; spread_cuts gives it"
+                f"cuts {sorted(measured)} are measured: expected {sorted(missing)} too, which were "
+                f"tried for {objective}"
             )
         best = min(measured.values(), key=lambda plan: plan.cost_s(objective))
-        found.append(Regret(objective, predicted, measured[cut], best))
+        predicted = chain.plan((0, tried[0], chain.parts))
+        found.append(Regret(objective, predicted, measured[tried[0]], measured[cut], tried, best))
     return found

@@ -16,17 +16,21 @@ def as_markdown(found: Mapping[str, Sequence[Regret]]) -> str:
     The ms are those of one input for latency, and between two results for throughput.
     """
     lines = [
-        "| model | for | chosen cut | measured ms | best cut | best ms | regret | predicted ms |",
-        "|---|---|---:|---:|---:|---:|---:|---:|",
+        "| model | for | predicted ms | chosen cut | measured ms | refined cut | measured ms | "
+        "tried | best cut | best ms | regret | refined |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for model, rows in found.items():
         for row in rows:
-            chosen, best, predicted = (
-                1e3 * plan.cost_s(row.objective) for plan in (row.chosen, row.best, row.predicted)
+            measured = (
+                f"{_cut(plan)} | {1e3 * plan.cost_s(row.objective):.4g}"
+                for plan in (row.chosen, row.refined, row.best)
             )
+            chosen, refined, best = measured
             lines.append(
-                f"| {model} | {row.objective} | {_cut(row.chosen)} | {chosen:.4g} | "
-                f"{_cut(row.best)} | {best:.4g} | {100 * row.regret:.1f} % | {predicted:.4g} |"
+                f"| {model} | {row.objective} | {1e3 * row.predicted.cost_s(row.objective):.4g} | "
+                f"{chosen} | {refined} | {len(row.tried)} | {best} | {100 * row.regret:.1f} % | "
+                f"{100 * row.refined_regret:.1f} % |"
             )
     return "\n".join(lines)
 
@@ -41,9 +45,13 @@ def as_json(
             "chosen_cut": row.chosen.bounds[1],
             "predicted_s": row.predicted.cost_s(row.objective),
             "measured_s": row.chosen.cost_s(row.objective),
+            "tried_cuts": row.tried,
+            "refined_cut": row.refined.bounds[1],
+            "refined_s": row.refined.cost_s(row.objective),
             "best_cut": row.best.bounds[1],
             "best_s": row.best.cost_s(row.objective),
             "regret": row.regret,
+            "refined_regret": row.refined_regret,
         }
         for row in rows
     }
