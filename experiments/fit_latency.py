@@ -51,6 +51,7 @@ REGISTER = define_register()
 MODE = flags.DEFINE_enum("mode", "time", MODES, "what selection minimises for the LatencyModel")
 TOLERANCE = flags.DEFINE_float("tolerance", 0.003, "accuracy that selection may give up")
 WITHOUT = flags.DEFINE_list("without", [], "columns that are left out, as cpu_utilization")
+TEST_SHARE = flags.DEFINE_float("test_share", 0.2, "of the rows, which are not learnt from")
 HELD_OUT = flags.DEFINE_string(
     "held_out", "random", "test rows: random, largest, or COLUMN=LOW:HIGH"
 )
@@ -71,6 +72,7 @@ def main(argv: Sequence[str]) -> None:
         SPLIT_SEED.value,
         SEEDS.value,
         goal,
+        TEST_SHARE.value,
         without=tuple(WITHOUT.value),
         held_out=HELD_OUT.value,
     )
