@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.model_selection import train_test_split
 
 from latency_jax import physics
 
@@ -127,10 +126,8 @@ def split(
     group = configurations(table) if by_configuration else np.arange(table.rows)
     if group.max() < 2:
         raise TableError(f"{table.rows} rows, {group.max() + 1} to draw from: expected 3 or more")
-    rest, test = train_test_split(
-        np.arange(group.max() + 1), test_size=test_share, random_state=seed
-    )
-    train, validation = train_test_split(rest, test_size=validation_share, random_state=seed)
+    rest, test = _drawn(np.arange(group.max() + 1), test_share, seed)
+    train, validation = _drawn(rest, validation_share, seed)
     if not by_configuration:
         return Splits(table.take(train), table.take(validation), table.take(test))
     return Splits(*(table.take(np.isin(group, part)) for part in (train, validation, test)))
@@ -191,8 +188,17 @@ def _shifted(
             f"{what}: {held_out.sum()} of {table.rows} rows are held out; expected 2 or more left "
             "to learn from"
         )
-    train, validation = train_test_split(rest, test_size=validation_share, random_state=seed)
+    train, validation = _drawn(rest, validation_share, seed)
     return Splits(table.take(train), table.take(validation), table.take(held_out))
+
+
+def _drawn(rows: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """What is left of the rows, and the share of them that was drawn."""
+    # Importing it takes a second, and a prediction needs none of it.
+    from sklearn.model_selection import train_test_split
+
+    left, drawn = train_test_split(rows, test_size=share, random_state=seed)
+    return left, drawn
 
 
 def _column(table: Table, name: str) -> np.ndarray:

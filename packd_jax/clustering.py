@@ -6,8 +6,6 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.cluster import KMeans, MiniBatchKMeans
-from sklearn.exceptions import ConvergenceWarning
 
 from packd_jax.config import ClusterConfig
 from packd_jax.traces.load_trace import LoadTrace
@@ -55,6 +53,10 @@ def fit_clusters(windows: np.ndarray, config: ClusterConfig, scaled: bool = True
     into the nearest remaining one; `merged` says how many. `scaled=False` leaves out the
     standardisation, as the authors do.
     """
+    # Importing it takes a second, and not every command fits clusters.
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     if windows.ndim != 2 or len(windows) < config.k:
         raise ValueError(f"windows {windows.shape}: expected [N, E] with N >= k = {config.k}")
     scale = windows.std(axis=0) if scaled else np.ones(windows.shape[1])

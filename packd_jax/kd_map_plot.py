@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from packd_jax.report_plots import ARM_STYLES, excludes_zero
 from packd_jax.staged_file import staged
@@ -24,6 +23,8 @@ def write_map_plot(differences: Sequence[Mapping[str, Any]], path: Path) -> None
     cells = list(dict.fromkeys(_regime(d) for d in differences))
     lines = -(-len(pairs) // PANELS)
     size = (2 + 2.4 * min(PANELS, len(pairs)), lines * (1 + 0.22 * len(cells)))
+    from matplotlib.figure import Figure  # takes most of a second, and few commands draw
+
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(lines, min(PANELS, len(pairs)), squeeze=False, sharey=True)
     grid = list(panels.flat)

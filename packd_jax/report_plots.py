@@ -10,15 +10,14 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator
 
 from packd_jax import summary
+
+if TYPE_CHECKING:  # drawing alone needs matplotlib, which takes most of a second to import
+    from matplotlib.axes import Axes
 
 
 class ArmStyle(NamedTuple):
@@ -61,6 +60,9 @@ def svg(alt: str, draw: Callable[..., None], *data: Any, height_in: float = 2.5)
     A legend comes below and adds to the height. Figures of one page need different `alt` texts:
     their element ids are made from it.
     """
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(), warnings.catch_warnings():
         # The reader's fonts draw the text; matplotlib only measures it.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
@@ -118,6 +120,8 @@ def f1_against_size(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
 
     An entry's arms of about one size stand side by side: the marks would hide each other.
     """
+    from matplotlib.ticker import EngFormatter, LogLocator
+
     means = summary.by_arm(rows, "f1")
     sizes = {(r["entry"], r["arm"]): r["bytes"] for r in rows}
     entries, arms = _distinct(rows, "entry"), _distinct(rows, "arm")

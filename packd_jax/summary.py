@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 PAIRS = (
     ("kd", "no_kd"),
@@ -33,7 +33,7 @@ def interval(values: Iterable[float]) -> Interval:
     if len(values) < 2:
         return Interval(float(values.mean()), float("nan"))
     error = values.std(ddof=1) / np.sqrt(len(values))
-    return Interval(float(values.mean()), float(stats.t.ppf(0.975, len(values) - 1) * error))
+    return Interval(float(values.mean()), float(stdtrit(len(values) - 1, 0.975) * error))
 
 
 def by_arm(rows: Sequence[Mapping[str, Any]], metric: str) -> dict[tuple[str, str], Interval]:

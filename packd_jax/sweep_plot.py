@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from packd_jax.staged_file import staged
 
 
@@ -18,6 +16,8 @@ def write_front_plot(
     path: Path,
 ) -> None:
     """Draws test F1 against `cost` ("bytes" or "params") as SVG, in place when whole."""
+    from matplotlib.figure import Figure  # takes most of a second, and few commands draw
+
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     # A symmetric log axis has room for the marginal, which has no parameters.

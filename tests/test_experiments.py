@@ -102,6 +102,13 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, told):
     assert len(errors) == 1 and errors[0].startswith("packd: ") and told in errors[0]
 
 
+def test_a_command_imports_no_library_that_few_of_them_need():
+    """Each takes a second, which every mistake would wait for."""
+    shown = "import sys, experiments.packd; print({'matplotlib', 'sklearn'} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "set()", run.stderr
+
+
 def test_describe_trace(tmp_path):
     trace = tmp_path / "two.txt"
     trace.write_text("1, 1, 1000, 40, 1\n9, 9, 1040, 44, 0\n12, 12, 901000, 44, 0\n")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator
 
 from latency_jax.selection import MODES
 from packd_jax.staged_file import staged
+
+if TYPE_CHECKING:  # drawing alone needs matplotlib, which takes most of a second to import
+    from matplotlib.axes import Axes
 
 COSTS = {
     "predict_us_per_row": "µs per row, in calls of 1,000 rows",
@@ -22,6 +22,8 @@ COSTS = {
 
 def write_front_plot(found: Mapping[str, Any], path: Path) -> None:
     """Draws `results` as SVG, in place when whole: validation accuracy against time and space."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, cost in zip(figure.subplots(1, 2, sharey=True), COSTS):
         draw_front(axes, found, cost)
@@ -38,6 +40,8 @@ def draw_front(axes: Axes, found: Mapping[str, Any], cost: str) -> None:
     Small points are the front of selection and the line is the best of it that costs no more;
     circles are what the modes choose, and large points are single regressors for all kinds.
     """
+    from matplotlib.ticker import EngFormatter, LogLocator
+
     first = [r for r in found["selection"] if r["split_seed"] == found["config"]["split_seed"]]
     modes = [row for row in first if row["set"] in MODES]
     singles = [row for row in first if row["set"] not in (*MODES, "best_single")]

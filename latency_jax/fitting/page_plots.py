@@ -7,13 +7,14 @@ and Ito's, which the colour-blind tell apart; dashes and hollow marks are for gr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter, PercentFormatter
 
 from latency_jax.collection.dataset import repeatability
+
+if TYPE_CHECKING:  # drawing alone needs matplotlib, which takes most of a second to import
+    from matplotlib.axes import Axes
 
 BAND = (0.85, 0.95)  # of coverage: what a 90 % interval may come to on few rows
 _BLUE, _RED, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#e69f00", "#009e73", "#333333"
@@ -61,6 +62,8 @@ def _grid(count: int) -> tuple[int, int]:
 
 def agreement(axes: Axes, pairs_s: np.ndarray) -> None:
     """What is held against the measured over the measured, with the diagonal and ±10 %."""
+    from matplotlib.ticker import EngFormatter
+
     low, high = pairs_s.min() / 2, pairs_s.max() * 2
     ends = np.array([low, high])
     axes.fill_between(
@@ -105,6 +108,8 @@ def error_distribution(axes: Axes, pairs_s: np.ndarray, again_s: np.ndarray | No
 
     `again_s` are pairs that were measured twice, f64[P, 2], or None.
     """
+    from matplotlib.ticker import PercentFormatter
+
     _cumulative(axes, pairs_s, color=_BLUE, label="predicted")
     if again_s is not None:
         _cumulative(axes, again_s, color=_RED, linestyle="--", label="measured again")
@@ -127,6 +132,8 @@ def _cumulative(axes: Axes, pairs_s: np.ndarray, **style: Any) -> None:
 
 def coverage(axes: Axes, shares: Mapping[str, Sequence[float]]) -> None:
     """By kind, the share of test rows within their interval: small by split, large the mean."""
+    from matplotlib.ticker import PercentFormatter
+
     axes.axvspan(*BAND, color=_GREEN, alpha=0.2, linewidth=0, label="85 to 95 %")
     axes.axvline(0.9, color=_GREY, linewidth=0.7)
     for row, of_kind in enumerate(shares.values()):
@@ -147,6 +154,8 @@ def sentinel_drift(axes: Axes, sentinel: np.ndarray) -> None:
 
     The line is the median and the area the middle 90 % of each stretch of the collection.
     """
+    from matplotlib.ticker import PercentFormatter
+
     start, seconds = sentinel[np.argsort(sentinel[:, 0], kind="stable")].T
     above = seconds / np.median(seconds) - 1
     stretches = np.array_split(np.arange(len(above)), min(len(above), _STRETCHES))
@@ -162,6 +171,8 @@ def sentinel_drift(axes: Axes, sentinel: np.ndarray) -> None:
 
 def by_latency(pairs_s: np.ndarray) -> dict[str, tuple[float | None, int]]:
     """(repeatability, pairs) by power of ten of the first measurement."""
+    from matplotlib.ticker import EngFormatter
+
     first = pairs_s[:, 0]
     exponents = np.arange(np.floor(np.log10(first.min())) - 1, np.log10(first.max()) + 1.5)
     edges = 10.0**exponents
@@ -179,6 +190,8 @@ def by_latency(pairs_s: np.ndarray) -> dict[str, tuple[float | None, int]]:
 
 def shares(axes: Axes, ranges: Mapping[str, tuple[float | None, int]]) -> None:
     """Bars of what `by_latency` has found."""
+    from matplotlib.ticker import PercentFormatter
+
     for row, (share, _) in enumerate(ranges.values()):
         axes.barh(row, share or 0, 0.7, color=_BLUE)
     labels = [f"{name}\n{pairs:,} pairs" for name, (_, pairs) in ranges.items()]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from latency_jax.partition.plan import Chain, Plan
 from packd_jax.staged_file import staged
+
+if TYPE_CHECKING:  # drawing alone needs matplotlib, which takes most of a second to import
+    from matplotlib.axes import Axes
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 
@@ -20,6 +22,8 @@ def write_partition_plot(chain: Chain, plans: dict[str, Plan], path: Path) -> No
     Above, the bytes across every cut; below, for two devices the time of every split, for more
     of them the time of each device and link. Raises ValueError for a suffix that is no format.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(8, 6), layout="constrained")
     above, below = figure.subplots(2, 1)
     above.step(

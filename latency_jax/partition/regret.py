@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.isotonic import isotonic_regression
 
 from latency_jax.measuring.load import Load
 from latency_jax.partition.measured_pieces import MeasuredPieces, Piece
@@ -86,6 +85,8 @@ def nested(seconds: Sequence[float]) -> list[float]:
 
     Isotonic regression. Pieces without equations take 0 and stand first.
     """
+    from sklearn.isotonic import isotonic_regression
+
     some = [s for s in seconds if s > 0]
     drawn = np.exp(isotonic_regression(np.log(some))) if some else np.zeros(0)
     return [0.0] * (len(seconds) - len(some)) + drawn.tolist()

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.spatial import cKDTree
-from sklearn.svm import SVR
 
 from latency_jax.artifacts import from_npz, to_npz
 
@@ -83,6 +82,8 @@ class SupportVectors:
     ) -> None:
         rows = np.random.default_rng(seed).permutation(len(x))[:SVR_ROWS]
         gamma = self.width / x.shape[1]
+        from sklearn.svm import SVR  # takes a second, and a prediction needs none of it
+
         model = SVR(C=self.cost, epsilon=self.epsilon, gamma=gamma, cache_size=500)
         model.fit(x[rows], y[rows])
         self._vectors = model.support_vectors_.astype(np.float32)

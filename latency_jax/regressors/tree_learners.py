@@ -1,4 +1,7 @@
-"""Trees grown by scikit-learn, xgboost or lightgbm, and then kept as arrays of our own."""
+"""Trees grown by scikit-learn, xgboost or lightgbm, and then kept as arrays of our own.
+
+The libraries are imported where they grow trees: it takes seconds, and predictions need none.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,6 @@ from typing import Any
 
 import numpy as np
 from joblib import effective_n_jobs
-from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor
-from sklearn.tree import DecisionTreeRegressor
 from threadpoolctl import threadpool_limits
 
 from latency_jax.artifacts import from_npz, to_npz
@@ -74,6 +75,8 @@ def grow_tree(
     x: np.ndarray, y: np.ndarray, x_validation: np.ndarray, y_validation: np.ndarray, seed: int
 ) -> Grown:
     """One tree, cut back by the complexity that validation chooses."""
+    from sklearn.tree import DecisionTreeRegressor
+
     best: tuple[float, Any] = (np.inf, None)
     for leaf in (1, 2, 4, 8):
         model = DecisionTreeRegressor(min_samples_leaf=leaf, random_state=seed).fit(x, y)
@@ -85,6 +88,8 @@ def grow_tree(
 def grow_forest(
     x: np.ndarray, y: np.ndarray, x_validation: np.ndarray, y_validation: np.ndarray, seed: int
 ) -> Grown:
+    from sklearn.ensemble import RandomForestRegressor
+
     model = RandomForestRegressor(
         n_estimators=100, max_features=0.6, n_jobs=_threads(x), random_state=seed
     ).fit(x, y)
@@ -96,6 +101,8 @@ def grow_hist_gb(
     x: np.ndarray, y: np.ndarray, x_validation: np.ndarray, y_validation: np.ndarray, seed: int
 ) -> Grown:
     """Boosting on histograms, until validation has not gained for 30 trees."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
     model = HistGradientBoostingRegressor(
         loss="squared_error",
         learning_rate=0.06,
