@@ -1,14 +1,26 @@
 """Caches against a reference in plain Python, hand-worked streams, and the real filter's rules."""
 
 from collections import OrderedDict
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packd_jax.config import CacheConfig, CacheLevelConfig
-from packd_jax.traces.cache import L1D, L2, LLC, MEMORY, access, empty_caches, llc_loads
+from packd_jax.config import CacheConfig, CacheLevelConfig, ConfigError
+from packd_jax.config.trace import CACHE_PRESETS
+from packd_jax.traces.accesses import Accesses
+from packd_jax.traces.cache import (
+    L1D,
+    L2,
+    LLC,
+    MEMORY,
+    CacheFilter,
+    access,
+    empty_caches,
+    llc_loads,
+)
 from packd_jax.traces.recorder import load, new_recorder, recorded_loads, store
 
 TINY = CacheConfig(
@@ -161,6 +173,62 @@ def test_stores_fill_but_are_not_printed():
     # A quarter of a cycle an instruction; only the load of 128 waits before that of 256.
     assert trace.cycle.tolist() == [0, 51]
     assert trace.hit.tolist() == [False, False]
+
+
+@settings(max_examples=50)
+@given(accesses, st.lists(st.integers(0, 300), max_size=5))
+def test_a_stream_cut_anywhere_gives_what_one_call_gives(stream, cuts):
+    """Also where a cut is empty, or within an instruction, with ids that repeat."""
+    address = np.array([a for a, _ in stream], np.uint64)
+    is_store = np.array([s for _, s in stream], bool)
+    whole = Accesses(address, address + np.uint64(7), is_store, 1 + np.arange(len(stream)) // 3)
+    expected = llc_loads(*whole, TINY)
+    cache_filter, edges = CacheFilter(TINY), [0, *sorted(cuts), len(stream)]
+    parts = [cache_filter(Accesses(*(column[a:b] for column in whole))) for a, b in pairwise(edges)]
+    for column, expected_column in zip(zip(*parts), expected):
+        np.testing.assert_array_equal(np.concatenate(column), expected_column)
+        assert {part.dtype for part in column} == {expected_column.dtype}
+
+
+def test_ids_may_not_step_back_between_chunks_either():
+    cache_filter, one = CacheFilter(TINY), np.ones(1, np.uint64)
+    cache_filter(Accesses(one, one, one.astype(bool), np.array([5])))
+    with pytest.raises(ValueError, match=r"instr_id\[0\] = 4 after 5: expected program order"):
+        cache_filter(Accesses(one, one, one.astype(bool), np.array([4])))
+
+
+def test_presets_are_the_machines_they_are_named_after():
+    sizes = {
+        name: [level.size_bytes >> 10 for level in (config.l1d, config.l2, config.llc)]
+        for name, config in CACHE_PRESETS.items()
+    }
+    assert sizes == {
+        "ml_dpc": [48, 512, 2048],
+        "champsim": [48, 512, 2048],
+        "dpc4": [48, 2048, 3072],
+        "small": [32, 128, 256],
+    }
+    assert CACHE_PRESETS["ml_dpc"] == CacheConfig()
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"ways": 0}, "ways = 0: expected 1 or more"),
+        ({"latency_cycles": -1}, "latency_cycles = -1: expected 0 or more"),
+        ({"size_bytes": 2**40}, "size_bytes = 1099511627776: expected 1 GiB at most"),
+        (
+            {"size_bytes": 3 * 64 * 12},
+            "size_bytes = 2304: expected 64 B blocks x 12 ways x a power",
+        ),
+    ],
+)
+def test_a_level_that_cannot_be_built_is_refused(values, message):
+    with pytest.raises(ConfigError) as caught:
+        CacheLevelConfig(**values)
+    assert message in str(caught.value)
+    with pytest.raises(ConfigError, match="memory_latency_cycles = -5: expected 0 or more"):
+        CacheConfig(memory_latency_cycles=-5)
 
 
 def test_empty_stream():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 
-from packd_jax.benchmarks import pipeline, training
+from packd_jax.benchmarks import access_readers, pipeline, prefetching, training
 from packd_jax.benchmarks.scales import Scale
 from packd_jax.benchmarks.timing import Line
 from packd_jax.config import ConfigError
@@ -13,12 +13,14 @@ from packd_jax.config import ConfigError
 MEASUREMENTS: dict[str, Callable[[Scale, int], Iterator[Line]]] = {
     "workload": pipeline.workload,
     "read": pipeline.read,
+    "access_readers": access_readers.access_readers,
     "features": pipeline.features,
     "encode_memory": pipeline.encode_memory,
     "distill_throughput": training.distill_throughput,
     "train_step": training.train_step,
     "stack": training.stack,
     "soft_targets": training.soft_targets,
+    "simulator": prefetching.simulator,
 }
 
 

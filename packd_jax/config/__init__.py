@@ -9,6 +9,7 @@ from packd_jax.config.convert import from_config_dict, to_json_dict
 from packd_jax.config.model import MODEL_FAMILIES, ModelConfig, TrainConfig
 from packd_jax.config.study import ARMS, Config, DistillConfig, EntryConfig, QuirksConfig
 from packd_jax.config.trace import (
+    CACHE_PRESETS,
     CacheConfig,
     CacheLevelConfig,
     ClusterConfig,
@@ -19,6 +20,7 @@ from packd_jax.config.trace import (
 
 __all__ = [
     "ARMS",
+    "CACHE_PRESETS",
     "CacheConfig",
     "CacheLevelConfig",
     "ClusterConfig",

@@ -16,6 +16,9 @@ class CacheLevelConfig:
     latency_cycles: int = 5
 
     def __post_init__(self) -> None:
+        require(self.ways > 0, "ways", self.ways, "1 or more")
+        require(self.latency_cycles >= 0, "latency_cycles", self.latency_cycles, "0 or more")
+        require(self.size_bytes <= 2**30, "size_bytes", self.size_bytes, "1 GiB at most")
         sets, rest = divmod(self.size_bytes, 64 * self.ways)
         require(
             rest == 0 and sets > 0 and sets & (sets - 1) == 0,
@@ -33,6 +36,32 @@ class CacheConfig:
     l2: CacheLevelConfig = CacheLevelConfig(512 * 1024, 8, 10)
     llc: CacheLevelConfig = CacheLevelConfig(2 * 1024 * 1024, 16, 20)
     memory_latency_cycles: int = 200
+
+    def __post_init__(self) -> None:
+        cycles = self.memory_latency_cycles
+        require(cycles >= 0, "memory_latency_cycles", cycles, "0 or more")
+
+
+CACHE_PRESETS = {
+    # The ChampSim of the ML data prefetching competition: 4 GHz, 48 KiB, 512 KiB, 2 MiB.
+    "ml_dpc": CacheConfig(),
+    # ChampSim's champsim_config.json: the same caches; memory is the tags of three levels, a row
+    # miss (tRP + tRCD + tCAS = 37.5 ns) and a burst (2.5 ns at 3200 MT/s).
+    "champsim": CacheConfig(memory_latency_cycles=5 + 10 + 20 + 150 + 10),
+    # DPC-4 (2026), dpc4/1C.fullBW.baseline.json: DDR5-4800, 3 * 36 clocks and a burst.
+    "dpc4": CacheConfig(
+        CacheLevelConfig(48 * 1024, 12, 5),
+        CacheLevelConfig(2 * 1024 * 1024, 16, 10),
+        CacheLevelConfig(3 * 1024 * 1024, 12, 35),
+        memory_latency_cycles=5 + 10 + 35 + 187,
+    ),
+    # For small programs, nobody's machine: sizes that DPC-4 allows prefetchers at each level.
+    "small": CacheConfig(
+        CacheLevelConfig(32 * 1024, 8, 4),
+        CacheLevelConfig(128 * 1024, 8, 8),
+        CacheLevelConfig(256 * 1024, 16, 20),
+    ),
+}
 
 
 @dataclass(frozen=True)

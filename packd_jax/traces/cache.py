@@ -15,6 +15,8 @@ from numba import njit
 from numba.extending import register_jitable
 
 from packd_jax.config import CacheConfig
+from packd_jax.traces.accesses import Accesses
+from packd_jax.traces.gather import empty_loads
 from packd_jax.traces.load_trace import LoadTrace
 
 BLOCK_BITS = 6
@@ -40,6 +42,44 @@ def empty_caches(config: CacheConfig) -> Caches:
     )
 
 
+class CacheFilter:
+    """Filters all loads and stores of a program down to the loads that miss L1D and L2.
+
+    Takes the accesses chunk after chunk and gives the loads of each; caches, which start cold,
+    and time go on from chunk to chunk, so how the accesses are cut makes no difference. Stores
+    fill the caches and are not part of the result.
+    """
+
+    def __init__(self, config: CacheConfig) -> None:
+        self._caches = empty_caches(config)
+        self._waits = load_waits(config)
+        self._stall = 0  # quarter cycles that loads have waited
+        self._last_id = np.iinfo(np.int64).min
+
+    def __call__(self, accesses: Accesses) -> LoadTrace:
+        """The next chunk's loads. ValueError for unequal lengths or ids that step back."""
+        columns = accesses._asdict()
+        shapes = {name: np.shape(column) for name, column in columns.items()}
+        if len(set(shapes.values())) != 1 or np.ndim(accesses.address) != 1:
+            raise ValueError(f"accesses of shapes {shapes}: expected one dimension, equal lengths")
+        address, pc = (np.asarray(columns[name], np.uint64) for name in ("address", "pc"))
+        is_store = np.asarray(accesses.is_store, bool)
+        instr_id = np.asarray(accesses.instr_id, np.int64)
+        before = np.append(self._last_id, instr_id[:-1]) if len(instr_id) else instr_id
+        if np.any(instr_id < before):
+            row = int(np.argmax(instr_id < before))
+            raise ValueError(
+                f"accesses: instr_id[{row}] = {instr_id[row]} after {before[row]}: expected "
+                "program order; sort the accesses by instruction id first"
+            )
+        out = empty_loads(len(address))
+        rows, self._stall = _filter(
+            self._caches, self._waits, self._stall, address, pc, is_store, instr_id, *out
+        )
+        self._last_id = instr_id[-1] if len(instr_id) else self._last_id
+        return LoadTrace(*(column[:rows].copy() for column in out))
+
+
 def llc_loads(
     address: np.ndarray,
     pc: np.ndarray,
@@ -47,35 +87,12 @@ def llc_loads(
     instr_id: np.ndarray,
     config: CacheConfig,
 ) -> LoadTrace:
-    """Filters all loads and stores of a program down to the loads that miss L1D and L2.
+    """The loads of one chunk that is a whole program; see `CacheFilter`.
 
     The arrays have shape [N], in program order: byte addresses and PCs u64, `is_store` bool,
-    `instr_id` i64, never stepping back. Caches start cold. Stores fill them and are not part
-    of the result. Raises ValueError for arrays of different lengths or ids that step back.
+    `instr_id` i64, never stepping back.
     """
-    columns = {"address": address, "pc": pc, "is_store": is_store, "instr_id": instr_id}
-    shapes = {name: np.shape(column) for name, column in columns.items()}
-    if len(set(shapes.values())) != 1 or np.ndim(address) != 1:
-        raise ValueError(f"llc_loads: shapes {shapes}: expected one-dimensional, equal lengths")
-    instr_id = np.asarray(instr_id, np.int64)  # differences of unsigned ids never look negative
-    if np.any(np.diff(instr_id) < 0):
-        row = int(np.argmax(np.diff(instr_id) < 0)) + 1
-        raise ValueError(
-            f"llc_loads: instr_id[{row}] = {instr_id[row]} after {instr_id[row - 1]}: expected "
-            "program order; sort the accesses by instruction id first"
-        )
-    is_store = np.asarray(is_store, bool)
-    level = _answering_levels(empty_caches(config), np.asarray(address, np.uint64), is_store)
-    stall = np.where(is_store, 0, load_waits(config)[level])
-    quarter_cycles = instr_id + np.cumsum(stall) - stall  # a load is stamped before it waits
-    rows = (level >= LLC) & ~is_store
-    return LoadTrace(
-        instr_id=instr_id[rows],
-        cycle=quarter_cycles[rows] // 4,
-        address=np.asarray(address, np.uint64)[rows],
-        pc=np.asarray(pc, np.uint64)[rows],
-        hit=level[rows] == LLC,
-    )
+    return CacheFilter(config)(Accesses(address, pc, is_store, instr_id))
 
 
 def load_waits(config: CacheConfig) -> np.ndarray:
@@ -125,8 +142,31 @@ def access(caches, address, is_store):
 
 
 @njit(nogil=True, cache=True)
-def _answering_levels(caches, address, is_store):
-    level = np.empty(len(address), np.uint8)
+def _filter(
+    caches,
+    waits,
+    stall,
+    address,
+    pc,
+    is_store,
+    instr_id,
+    out_id,
+    out_cycle,
+    out_address,
+    out_pc,
+    hit,
+):
+    """Writes the loads that reach the LLC, stamped before they wait; returns rows and stall."""
+    rows = 0
     for row in range(len(address)):
-        level[row] = access(caches, address[row], is_store[row])
-    return level
+        level = access(caches, address[row], is_store[row])
+        if not is_store[row]:
+            if level >= LLC:
+                out_id[rows] = instr_id[row]
+                out_cycle[rows] = (instr_id[row] + stall) // 4
+                out_address[rows] = address[row]
+                out_pc[rows] = pc[row]
+                hit[rows] = level == LLC
+                rows += 1
+            stall += waits[level]
+    return rows, stall

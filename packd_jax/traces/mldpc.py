@@ -8,31 +8,38 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import itertools
 import lzma
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numba
 import numpy as np
 
+from packd_jax.traces.gather import DTYPES, empty_loads, gather
 from packd_jax.traces.load_trace import LoadTrace, TraceError
+from packd_jax.traces.text_lines import MAX_LINE_BYTES as MAX_LINE_BYTES
+from packd_jax.traces.text_lines import (
+    NEWLINE,
+    SPACE,
+    decimal,
+    end_line,
+    hexadecimal,
+    parse_lines,
+    shown,
+    skip_line,
+)
 
 COLUMNS = "instr_id, cycle, ADDR, IP, hit"
-DTYPES = tuple(np.dtype(name) for name in ("int64", "int64", "uint64", "uint64", "bool"))
-MAX_LINE_BYTES = 4096  # a longer line is no load, and would have to be held in memory
 ROW_BYTES = 80  # two int64 and two uint64 at their longest, hit, separators, newline
-BLOCK_ROWS = 1 << 15  # formatted at a time
+BLOCK_ROWS = 1 << 15  # parsed or formatted at a time
 
-_NEWLINE, _RETURN, _TAB, _SPACE, _COMMA, _ZERO = b"\n\r\t ,0"
+_COMMA, _ZERO = b",0"
 _STAR, _R, _E, _A, _D = b"*Read"
-_INT64_TENTH = (2**63 - 1) // 10
+_SIGN = np.uint64(63)
 _DIGITS = np.frombuffer(b"0123456789abcdef", np.uint8)
-_NIBBLE = np.full(256, 16, np.uint8)  # value of a hexadecimal digit of either case; 16: none
-_NIBBLE[list(b"0123456789ABCDEF")] = _NIBBLE[list(b"0123456789abcdef")] = range(16)
 
 
 def is_mldpc(head: bytes) -> bool:
@@ -44,73 +51,47 @@ def is_mldpc(head: bytes) -> bool:
 
 
 def read_mldpc(chunks: Iterable[bytes], path: str | os.PathLike) -> LoadTrace:
+    """All of `mldpc_loads` as one trace."""
+    return gather(mldpc_loads(chunks, path))
+
+
+def mldpc_loads(chunks: Iterable[bytes], path: str | os.PathLike) -> Iterator[LoadTrace]:
     """Reads a trace from consecutive pieces of its text; `path` only names it in errors.
 
     Blank lines, blanks at the end of a line, CRLF, uppercase hexadecimal and a missing final
     newline are accepted. Raises TraceError for any other line, and when there is no load.
     """
-    columns = LoadTrace(*(np.empty(0, dtype) for dtype in DTYPES))
-    rows = lines = 0
-    rest = b""  # the last line so far, while its newline has not come
-    for chunk in itertools.chain(chunks, [b"\n"]):
-        text = rest + chunk
-        whole = text.rfind(b"\n") + 1
-        new_lines = text.count(b"\n")
-        _reserve(columns, rows + new_lines)
-        rows, parsed = _parse(np.frombuffer(text, np.uint8, whole), *columns, rows)
-        if parsed < whole:
-            lines += text.count(b"\n", 0, parsed)
-            line = text[parsed : text.index(b"\n", parsed)]
-            raise TraceError(path, f"line {lines + 1}", *_explain(line))
-        lines += new_lines
-        rest = text[whole:]
-        if len(rest) > MAX_LINE_BYTES:
-            raise TraceError(path, f"line {lines + 1}", *_explain(rest))
+    columns = empty_loads(BLOCK_ROWS)
+    rows = 0
+    for rows in parse_lines(chunks, path, columns, 1, _parse, _explain):
+        yield LoadTrace(*(column[:rows].copy() for column in columns))
     if rows == 0:
         raise TraceError(path, "the whole file", "no load", f"lines '{COLUMNS}' (ML-DPC text)")
-    for column in columns:
-        column.resize(rows, refcheck=False)
-    return columns
-
-
-def _reserve(columns: LoadTrace, rows: int) -> None:
-    # resize() is realloc: large arrays grow where they are, so no second copy is ever held.
-    if rows > columns.rows:
-        rows = max(rows, columns.rows * 5 // 4)
-        for column in columns:
-            column.resize(rows, refcheck=False)
 
 
 @numba.njit(cache=True, nogil=True)
-def _parse(text, instr_id, cycle, address, pc, hit, row):
-    """Parses `text`, whole lines, into the columns from `row` on.
-
-    Returns the next row and the position reached: that of the first line refused, or the end.
-    The final newline bounds every scan, since no column accepts it; a number that is refused
-    continues there, so that the columns after it are refused too.
-    """
-    start = 0
-    while start < len(text):
-        at = start
+def _parse(text, at, instr_id, cycle, address, pc, hit, row):
+    """See `parse_lines`. A number that is refused continues at the final newline, which no
+    column accepts, so that the columns after it are refused too."""
+    while at < len(text) and row < len(hit):
+        start, loads = at, 0
         if _is_comment(text, at):
-            while text[at] != _NEWLINE:
-                at += 1
-        elif text[at] > _SPACE:
-            instr_id[row], at = _decimal(text, at)
-            cycle[row], at = _decimal(text, at)
+            at = skip_line(text, at)
+        elif text[at] > SPACE:
+            instr_id[row], at = _signed(text, at)
+            cycle[row], at = _signed(text, at)
             address[row], at = _hexadecimal(text, at)
             pc[row], at = _hexadecimal(text, at)
             if text[at] != _ZERO and text[at] != _ZERO + 1:
                 return row, start
             hit[row] = text[at] != _ZERO
-            row += 1
+            loads = 1
             at += 1
-        while text[at] == _SPACE or text[at] == _TAB or text[at] == _RETURN:
-            at += 1
-        if text[at] != _NEWLINE or at - start > MAX_LINE_BYTES:
+        at = end_line(text, start, at)
+        if at < 0:
             return row, start
-        start = at + 1
-    return row, start
+        row += loads
+    return row, at
 
 
 @numba.njit
@@ -121,90 +102,73 @@ def _is_comment(text, at):
 
 
 @numba.njit
-def _decimal(text, begin):
+def _signed(text, begin):
     """A decimal number up to 2**63 - 1 and the position of the next column."""
-    value, at = np.int64(0), begin
-    digit = np.int64(text[at]) - _ZERO
-    while 0 <= digit <= 9:
-        if value >= _INT64_TENTH and (value > _INT64_TENTH or digit > 7):
-            return value, len(text) - 1
-        value = value * 10 + digit
-        at += 1
-        digit = np.int64(text[at]) - _ZERO
-    return value, _next_column(text, begin, at)
+    value, end = decimal(text, begin)
+    return np.int64(value), _next_column(text, begin, begin if value >> _SIGN else end)
 
 
 @numba.njit
 def _hexadecimal(text, begin):
-    """A hexadecimal number up to 2**64 - 1 and the position of the next column."""
-    value, at = np.uint64(0), begin
-    while _NIBBLE[text[at]] < 16:
-        if value >> np.uint64(60):
-            return value, len(text) - 1
-        value = (value << np.uint64(4)) | np.uint64(_NIBBLE[text[at]])
-        at += 1
-    return value, _next_column(text, begin, at)
+    """A hexadecimal number and the position of the next column."""
+    value, end = hexadecimal(text, begin)
+    return value, _next_column(text, begin, end)
 
 
 @numba.njit
 def _next_column(text, begin, end):
     """The position after digits [begin, end) and ", "; without them, the final newline's."""
-    if end > begin and text[end] == _COMMA and text[end + 1] == _SPACE:
+    if end > begin and text[end] == _COMMA and text[end + 1] == SPACE:
         return end + 2
     return len(text) - 1
 
 
 def _explain(line: bytes) -> tuple[str, str]:
     """What a refused line gives and what was expected; the slow path, so it may take its time."""
-    if len(line) > MAX_LINE_BYTES:
-        return f"a line that begins {_shown(line)}", f"lines of at most {MAX_LINE_BYTES} bytes"
     fields = line.rstrip(b" \t\r").split(b", ")
     if len(fields) != 5:
-        return f"{len(fields)} column(s) in {_shown(line)}", f"5 columns '{COLUMNS}'"
-    decimal = (b"0123456789", 10, 63, "a decimal number without a sign")
-    hexadecimal = (b"0123456789abcdefABCDEF", 16, 64, "a hexadecimal number without 0x")
-    kinds = (decimal, decimal, hexadecimal, hexadecimal)
+        return f"{len(fields)} column(s) in {shown(line)}", f"5 columns '{COLUMNS}'"
+    signed = (b"0123456789", 10, 63, "a decimal number without a sign")
+    unsigned = (b"0123456789abcdefABCDEF", 16, 64, "a hexadecimal number without 0x")
+    kinds = (signed, signed, unsigned, unsigned)
     for name, field, (digits, base, bits, expected) in zip(COLUMNS.split(", "), fields, kinds):
         if field[:2] in (b"0x", b"0X"):
-            return f"{name} = {_shown(field)}", f"{expected}; remove the prefix"
+            return f"{name} = {shown(field)}", f"{expected}; remove the prefix"
         if not field or field.strip(digits):
-            return f"{name} = {_shown(field)}", expected
+            return f"{name} = {shown(field)}", expected
         if int(field, base) >> bits:
-            return f"{name} = {_shown(field)}", f"a number below 2**{bits}"
-    return f"hit = {_shown(fields[4])}", "0 or 1"
-
-
-def _shown(text: bytes) -> str:
-    shown = repr(text[:64])[1:]
-    return shown if len(text) <= 64 and len(shown) <= 62 else f"{shown[:58]}..."
+            return f"{name} = {shown(field)}", f"a number below 2**{bits}"
+    return f"hit = {shown(fields[4])}", "0 or 1"
 
 
 def write_trace(path: str | os.PathLike, trace: LoadTrace) -> None:
+    """Writes one whole trace; see `write_chunks`."""
+    write_chunks(path, [trace])
+
+
+def write_chunks(path: str | os.PathLike, chunks: Iterable[LoadTrace]) -> int:
     """Writes ML-DPC text, compressed where `path` ends in .xz or .gz; read_trace gives it back.
 
-    The file appears whole or not at all. Raises TraceError for a trace that the format cannot
-    hold (wrong dtype, unequal lengths, no load, a negative id or cycle) and where the file
-    cannot be written.
+    The chunks are consecutive pieces of one trace; returns how many loads they hold. The file
+    appears whole or not at all. Raises TraceError for a trace that the format cannot hold (wrong
+    dtype, unequal lengths, no load, a negative id or cycle) and where the file cannot be written.
     """
-    for name, column, dtype in zip(LoadTrace._fields, trace, DTYPES):
-        if column.dtype != dtype or column.shape != (trace.rows,):
-            given = f"{column.dtype}{list(column.shape)}"
-            raise TraceError(path, f"column {name}", given, f"{dtype}[{trace.rows}]")
-        if dtype == np.int64 and np.any(column < 0):
-            row = int(np.argmax(column < 0))
-            raise TraceError(path, f"row {row}", f"{name} = {column[row]}", "0 or more")
-    if trace.rows == 0:
-        raise TraceError(path, "trace", "no load", "at least one load")
     target = Path(path)
     part = target.parent / f".{secrets.token_hex(8)}.part"
+    rows = 0
+    out = np.empty(BLOCK_ROWS * ROW_BYTES, np.uint8)
     try:
         with open(part, "xb") as file, _compressor(file, target.suffix) as stream:
-            out = np.empty(BLOCK_ROWS * ROW_BYTES, np.uint8)
-            for start in range(0, trace.rows, BLOCK_ROWS):
-                rows = slice(start, start + BLOCK_ROWS)
-                block = LoadTrace(*map(np.ascontiguousarray, trace.take(rows)))
-                length = _format(*block, out)
-                stream.write(out[:length].data)
+            for trace in chunks:
+                _check(path, trace, rows)
+                for start in range(0, trace.rows, BLOCK_ROWS):
+                    rows_of_block = trace.take(slice(start, start + BLOCK_ROWS))
+                    block = LoadTrace(*map(np.ascontiguousarray, rows_of_block))
+                    length = _format(*block, out)
+                    stream.write(out[:length].data)
+                rows += trace.rows
+            if rows == 0:
+                raise TraceError(path, "trace", "no load", "at least one load")
         os.replace(part, target)
     except OSError as error:
         given = f"cannot be written ({error.strerror or error})"
@@ -212,6 +176,19 @@ def write_trace(path: str | os.PathLike, trace: LoadTrace) -> None:
     finally:
         with contextlib.suppress(OSError):  # renamed, or never made
             part.unlink()
+    return rows
+
+
+def _check(path: str | os.PathLike, trace: LoadTrace, rows_before: int) -> None:
+    for name, column, dtype in zip(LoadTrace._fields, trace, DTYPES):
+        if column.dtype != dtype or column.shape != (trace.rows,):
+            given = f"{column.dtype}{list(column.shape)}"
+            raise TraceError(path, f"column {name}", given, f"{dtype}[{trace.rows}]")
+        if dtype == np.int64 and np.any(column < 0):
+            row = int(np.argmax(column < 0))
+            raise TraceError(
+                path, f"row {rows_before + row}", f"{name} = {column[row]}", "0 or more"
+            )
 
 
 def _compressor(file: BinaryIO, suffix: str) -> contextlib.AbstractContextManager[Any]:
@@ -232,7 +209,7 @@ def _format(instr_id, cycle, address, pc, hit, out):
         at = _put(out, at, address[row], np.uint64(16))
         at = _put(out, at, pc[row], np.uint64(16))
         out[at] = _ZERO + hit[row]
-        out[at + 1] = _NEWLINE
+        out[at + 1] = NEWLINE
         at += 2
     return at
 
@@ -246,5 +223,5 @@ def _put(out, at, value, base):
         out[i] = _DIGITS[value % base]
         value //= base
     out[end] = _COMMA
-    out[end + 1] = _SPACE
+    out[end + 1] = SPACE
     return end + 2

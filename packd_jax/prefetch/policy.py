@@ -1,0 +1,143 @@
+"""From what a predictor thinks of every delta to the blocks that are prefetched.
+
+A predictor scores deltas to the block of the current load, and says nothing of when they come.
+The policy decides on them row by row, from that row and those before it, as hardware would.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from packd_jax.config.checks import require
+
+ORDERS = ("likely", "near", "far")
+PAGE_BLOCKS = 64
+NONE = -1  # no prefetch
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Which of the likely deltas are prefetched, and in which order."""
+
+    threshold: float = 0.2  # probability from which a delta is likely
+    degree: int = 2  # prefetches a load, at most
+    minimum_lead: int = 1  # blocks; nearer ones would arrive late
+    order: str = "likely"  # first: the most likely ones | the near | the far
+    filter_blocks: int = 256  # direct-mapped filter of blocks asked for or loaded lately; 0: none
+    cross_page: bool = True  # whether blocks of other 4 KiB pages are prefetched
+
+    def __post_init__(self) -> None:
+        require(0 <= self.threshold <= 1, "policy.threshold", self.threshold, "0 to 1")
+        require(self.degree >= 1, "policy.degree", self.degree, "at least 1")
+        require(self.minimum_lead >= 1, "policy.minimum_lead", self.minimum_lead, "at least 1")
+        require(self.order in ORDERS, "policy.order", self.order, f"one of {ORDERS}")
+        size = self.filter_blocks
+        require(
+            size >= 0 and size & (size - 1) == 0,
+            "policy.filter_blocks",
+            size,
+            "0 or a power of two",
+        )
+
+    @property
+    def bytes(self) -> int:
+        """Of the filter: a 16-bit tag an entry."""
+        return 2 * self.filter_blocks
+
+
+def bitmap_deltas(bits: int) -> np.ndarray:
+    """The delta of each bit of a bitmap of D bits, i64[D], see `packd_jax.features`."""
+    bound = bits // 2
+    return np.concatenate([np.arange(1, bound + 1), np.arange(-bound, 0)])
+
+
+class Policy:
+    """Decides on loads in trace order, and remembers in its filter what was asked for lately.
+
+    `deltas` i64[D] are those that are scored, in blocks.
+    """
+
+    def __init__(self, deltas: np.ndarray, config: PolicyConfig) -> None:
+        self.deltas, self.config = np.asarray(deltas, np.int64), config
+        far_enough = np.abs(self.deltas) >= config.minimum_lead
+        sign = -1 if config.order == "far" else 1
+        first = np.argsort(sign * np.abs(self.deltas), kind="stable")
+        self._tried = first[far_enough[first]]
+        self._recent = np.full(max(config.filter_blocks, 1), NONE, np.int32)
+
+    def choose(self, probability: np.ndarray, block: np.ndarray) -> np.ndarray:
+        """Blocks to prefetch at each load, i64[N, degree], NONE where there are no more.
+
+        `probability` f32[N, D] is what is thought of each delta at the next N loads, of blocks
+        `block` i64[N]. No row depends on a later one. Raises ValueError for other shapes.
+        """
+        expected = (len(block), len(self.deltas))
+        if probability.shape != expected:
+            raise ValueError(
+                f"probability {probability.shape}: expected {expected}, loads by deltas"
+            )
+        chosen = np.full((len(block), self.config.degree), NONE, np.int64)
+        if len(self._tried):
+            _choose(
+                np.ascontiguousarray(probability[:, self._tried], np.float32),
+                self.deltas[self._tried],
+                np.asarray(block, np.int64),
+                np.float32(self.config.threshold),
+                self.config.order == "likely",
+                self.config.cross_page,
+                self._recent,
+                self.config.filter_blocks > 0,
+                chosen,
+            )
+        return chosen
+
+
+@numba.njit(cache=True, nogil=True)
+def _choose(
+    probability, deltas, block, threshold, by_probability, cross_page, recent, filtered, chosen
+):
+    """Fills `chosen`; `deltas` stand in the order in which they are tried."""
+    size = len(recent)
+    score = np.empty(len(deltas), np.float32)
+    for row in range(len(block)):
+        current = block[row]
+        if filtered:
+            recent[current % size] = _tag(current, size)
+        for d in range(len(deltas)):
+            score[d] = probability[row, d]
+        tried = 0
+        for place in range(chosen.shape[1]):
+            found = -1
+            while found < 0:
+                if by_probability:
+                    best = int(np.argmax(score))
+                    if score[best] < threshold:
+                        break
+                else:
+                    while tried < len(deltas) and score[tried] < threshold:
+                        tried += 1
+                    if tried == len(deltas):
+                        break
+                    best = tried
+                score[best] = -1.0
+                target = current + deltas[best]
+                same_page = target // PAGE_BLOCKS == current // PAGE_BLOCKS
+                if target < 0 or not (cross_page or same_page):
+                    continue
+                if filtered and recent[target % size] == _tag(target, size):
+                    continue
+                found = target
+            if found < 0:
+                break
+            chosen[row, place] = found
+            if filtered:
+                recent[found % size] = _tag(found, size)
+
+
+@numba.njit(cache=True, nogil=True)
+def _tag(block, size):
+    """What a filter entry remembers of a block: others may share it, and then are left out."""
+    return np.int32(block // size & 0xFFFF)
