@@ -1,11 +1,9 @@
 """Networks by NumPy: of many rows and of one, against their formulas, and files that are none."""
 
-import math
-
 import numpy as np
 import pytest
 
-from latency_jax.regressors.network import Network, _sine_cosine, extracted
+from latency_jax.regressors.network import Network, extracted
 
 FEATURES, SIZES, WAVES, WIDTH, UNITS = 5, 3, 4, 2, 8
 
@@ -71,13 +69,6 @@ def test_many_rows_and_each_alone_are_what_the_formulas_say(members, waves, dept
     for row in range(min(rows, 5)):
         alone = network.predict(x[row : row + 1])
         np.testing.assert_allclose(alone, says[row : row + 1], rtol=2e-3, atol=2e-3)
-
-
-def test_sines_and_cosines_of_any_angle():
-    angles = np.linspace(-300, 300, 20_001).astype(np.float32)
-    found = np.array([_sine_cosine(angle) for angle in angles])
-    exact = [(math.sin(angle), math.cos(angle)) for angle in angles.tolist()]
-    np.testing.assert_allclose(found, exact, atol=4e-6)
 
 
 def test_a_kind_is_extracted_with_its_own_features_alone():

@@ -7,24 +7,15 @@ calls of NumPy would cost more than its numbers.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
+
+from latency_jax.regressors.network_kernels import add_waves, of_one
 
 ENCODER = "block"  # what names of an encoder's arrays begin with
 _CHUNK = 256  # rows predicted at once: what they become stays in a core's own cache
-_BLOCK = 64  # of them that waves are made of at once, for the same reason
-_TURN = 2 * math.pi
-_PER_TURN = np.float32(1 / _TURN)
-_TURN_HIGH = np.float32(6.28125)  # eight bits long, so its products with whole numbers are exact
-_TURN_LOW = np.float32(_TURN - 6.28125)
-_WHOLE = np.float32(1.5 * 2**23)  # of that size numbers are whole: adding it rounds
-_HALF, _ONE, _TWO = np.float32(0.5), np.float32(1), np.float32(2)
-_S3, _S5, _S7, _S9, _S11 = (np.float32(1 / math.factorial(n)) for n in (3, 5, 7, 9, 11))
-_C2, _C4, _C6, _C8, _C10 = (np.float32(1 / math.factorial(n)) for n in (2, 4, 6, 8, 10))
 
 Arrays = dict[str, np.ndarray]
 
@@ -51,7 +42,7 @@ class _Member(NamedTuple):
         """f32[N] from x f32[N, F]."""
         inputs = np.empty((self.inputs + self.waves, len(x)), np.float32)
         inputs[: self.inputs] = x.T
-        _add_waves(inputs, self.frequencies, self.mix)
+        add_waves(inputs, self.frequencies, self.mix)
         adapter, *blocks, head = self.layers
         hidden = _silu(_dense(adapter, inputs))
         for up, down in zip(blocks[::2], blocks[1::2]):
@@ -60,7 +51,7 @@ class _Member(NamedTuple):
 
     def predict_one(self, x: np.ndarray) -> float:
         """The same of one row f32[F], compiled as a whole."""
-        return _of_one(x, self.frequencies, self.mix, self.packed, self.lengths)
+        return of_one(x, self.frequencies, self.mix, self.packed, self.lengths)
 
 
 class Network:
@@ -167,108 +158,6 @@ def _check_lengths(member: _Member) -> None:
             raise ValueError(f"a kernel {kernel.shape} of {inputs} inputs, and a bias {bias.shape}")
     if any(units != width for units in raised[1:-1:2]) or raised[-1] != 1:
         raise ValueError(f"layers make {[width, *raised]} numbers")
-
-
-@njit(cache=True, fastmath={"contract"})
-def _add_waves(inputs: np.ndarray, frequencies: np.ndarray, mix: np.ndarray) -> None:
-    """Fills the last S * E rows of `inputs` with what its first S rows become, each a size."""
-    sizes, width, waves = mix.shape
-    count = waves // 2
-    rows = inputs.shape[1]
-    block = np.empty((waves, _BLOCK), np.float32)
-    for start in range(0, rows, _BLOCK):
-        length = min(_BLOCK, rows - start)
-        target = len(inputs) - sizes * width
-        for size in range(sizes):
-            x = inputs[size, start : start + length]
-            block[0, :length] = x
-            for w in range(count):
-                frequency, sines, cosines = frequencies[size, w], block[1 + w], block[1 + count + w]
-                for n in range(length):
-                    sines[n], cosines[n] = _sine_cosine(x[n] * frequency)
-            for e in range(width):
-                mixed = inputs[target, start : start + length]
-                mixed[:] = np.float32(0)
-                for w in range(waves):
-                    weight, wave = mix[size, e, w], block[w]
-                    for n in range(length):
-                        mixed[n] += weight * wave[n]
-                for n in range(length):
-                    mixed[n] = max(mixed[n], np.float32(0))
-                target += 1
-
-
-@njit(cache=True, inline="always")
-def _sine_cosine(angle: np.float32) -> tuple[np.float32, np.float32]:
-    """Both at once, to a millionth, by what a processor does to eight numbers at a time.
-
-    Less whole turns half of the angle is at most a quarter turn, where Taylor series are short.
-    """
-    turns = (angle * _PER_TURN + _WHOLE) - _WHOLE
-    half = _HALF * ((angle - turns * _TURN_HIGH) - turns * _TURN_LOW)
-    square = half * half
-    sine = _S9 - square * _S11
-    sine = half * (_ONE - square * (_S3 - square * (_S5 - square * (_S7 - square * sine))))
-    cosine = _C8 - square * _C10
-    cosine = _ONE - square * (_C2 - square * (_C4 - square * (_C6 - square * cosine)))
-    return _TWO * sine * cosine, _ONE - _TWO * sine * sine
-
-
-@njit(cache=True)
-def _of_one(
-    x: np.ndarray,
-    frequencies: np.ndarray,
-    mix: np.ndarray,
-    packed: np.ndarray,
-    lengths: np.ndarray,
-) -> float:
-    """What `_Member.predict` says of one row f32[F]."""
-    sizes, width, waves = mix.shape
-    inputs = np.empty(len(x) + sizes * width, np.float32)
-    inputs[: len(x)] = x
-    wave = np.empty(waves, np.float32)
-    at = len(x)
-    for size in range(sizes):
-        wave[0] = x[size]
-        for w in range(waves // 2):
-            wave[1 + w], wave[1 + waves // 2 + w] = _sine_cosine(x[size] * frequencies[size, w])
-        for e in range(width):
-            inputs[at] = max(_dot(mix[size, e], 0, wave), np.float32(0))
-            at += 1
-    hidden = _sigmoid_weighted(_layer(packed, 0, inputs, lengths[0]))
-    at = lengths[0] * (len(inputs) + 1)
-    for up in range(1, len(lengths) - 1, 2):
-        raised = _sigmoid_weighted(_layer(packed, at, hidden, lengths[up]))
-        at += lengths[up] * (len(hidden) + 1)
-        hidden += _layer(packed, at, raised, lengths[up + 1])
-        at += lengths[up + 1] * (len(raised) + 1)
-    return _layer(packed, at, _sigmoid_weighted(hidden), lengths[-1])[0]
-
-
-@njit(cache=True)
-def _layer(packed: np.ndarray, at: int, x: np.ndarray, length: int) -> np.ndarray:
-    """f32[length] of x f32[I]: a kernel [length, I] and a bias lie from `at` on."""
-    result = np.empty(length, np.float32)
-    for row in range(length):
-        bias = packed[at + length * len(x) + row]
-        result[row] = _dot(packed, at + row * len(x), x) + bias
-    return result
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})  # several numbers at a time
-def _dot(packed: np.ndarray, at: int, x: np.ndarray) -> np.float32:
-    total = np.float32(0)
-    for i in range(len(x)):
-        total += packed[at + i] * x[i]
-    return total
-
-
-@njit(cache=True)
-def _sigmoid_weighted(x: np.ndarray) -> np.ndarray:
-    """`_silu`, in place."""
-    for i in range(len(x)):
-        x[i] = x[i] / (np.float32(1) + math.exp(-x[i]))
-    return x
 
 
 def _dense(layer: tuple[np.ndarray, np.ndarray], x: np.ndarray) -> np.ndarray:

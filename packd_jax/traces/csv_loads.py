@@ -16,8 +16,7 @@ from functools import partial
 import numba
 import numpy as np
 
-from packd_jax.config import CacheConfig
-from packd_jax.config.trace import CACHE_PRESETS
+from packd_jax.config import CACHE_PRESETS, CacheConfig
 from packd_jax.traces.accesses import CHUNK_ACCESSES, Accesses
 from packd_jax.traces.cache import LLC, MEMORY, load_waits
 from packd_jax.traces.csv_header import (
