@@ -6,7 +6,8 @@ Two encodings of the `look_back` accesses that end with the current one, oldest 
   `u8[N, L, 10]`; models divide them by 64.
 * "tokens": `delta u8[N, L]` (block deltas, exact near zero, one bucket an octave and sign
   beyond), `pc u8[N, L]` (vocabulary of the training rows, the rest hashed) and `offset u8[N]`
-  (the current block's place in its page).
+  (the current block's place in its page). With `local_deltas` = P > 0 also `local u8[N, P]`: the
+  last P block deltas between loads of the current PC, oldest first, see `local_windows`.
 
 Labels are delta bitmaps: bit `d - 1` for a positive delta d of one of the next `horizon`
 accesses to the current block, bit `2 * bound + d` for a negative one, packed little end first.
@@ -83,33 +84,58 @@ def encode(
     """
     rows = example_rows(window, config)
     # Everything an example can see or predict: look-back, one more for its delta, horizon.
-    part = trace.take(slice(max(rows.start - config.look_back, 0), rows.stop + config.horizon))
-    first, count = min(config.look_back, rows.start), rows.stop - rows.start
+    part = trace.take(slice(rows.start, rows.stop + config.horizon))
     block = (part.address >> np.uint64(6)).astype(np.int64)
     counted = ~part.hit if config.miss_labels else np.ones(len(block), np.bool_)
-    labels = _delta_bitmaps(block, counted, first, count, config.horizon, config.delta_bound)
-    if config.encoding == "segments":
-        inputs = {"segments": _segment_windows(block, first, count, config.look_back)}
-    else:
-        inputs = {
-            "delta": _delta_windows(
-                block,
-                first,
-                count,
-                config.look_back,
-                config.delta_from == "current",
-                config.delta_exact,
-                config.delta_log_buckets,
-            ),
-            "pc": _windows(
-                pc_tokens(part.pc, pc_vocabulary, config), first, count, config.look_back
-            ),
-            "offset": (block[first : first + count] & 63).astype(np.uint8),
-        }
+    count = rows.stop - rows.start
+    labels = _delta_bitmaps(block, counted, 0, count, config.horizon, config.delta_bound)
+    inputs = encode_inputs(trace, rows, config, pc_vocabulary)
     examples = Examples(inputs, labels, np.arange(rows.start, rows.stop))
     if not config.keep_empty_labels:
         examples = examples.take(np.flatnonzero(labels.any(axis=1)))
     return examples
+
+
+def encode_inputs(
+    trace: LoadTrace, rows: slice, config: FeatureConfig, pc_vocabulary: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The inputs alone, of rows that have `look_back` accesses up to them and one before these."""
+    part = trace.take(slice(max(rows.start - config.look_back, 0), rows.stop))
+    first, count = min(config.look_back, rows.start), rows.stop - rows.start
+    block = (part.address >> np.uint64(6)).astype(np.int64)
+    if config.encoding == "segments":
+        return {"segments": _segment_windows(block, first, count, config.look_back)}
+    from_current = config.delta_from == "current"
+    exact, log_buckets = config.delta_exact, config.delta_log_buckets
+    tokens = pc_tokens(part.pc, pc_vocabulary, config)
+    inputs = {
+        "delta": _delta_windows(
+            block, first, count, config.look_back, from_current, exact, log_buckets
+        ),
+        "pc": _windows(tokens, first, count, config.look_back),
+        "offset": (block[first : first + count] & 63).astype(np.uint8),
+    }
+    if config.local_deltas:
+        inputs["local"] = local_windows(trace, rows, config)
+    return inputs
+
+
+def local_windows(trace: LoadTrace, rows: slice, config: FeatureConfig) -> np.ndarray:
+    """Tokens u8[N, P] of the last deltas between loads of each row's PC, oldest first, 0 for none.
+
+    As hardware would find them: a table of `local_entries`, each the last PC of those that are
+    hashed there, its last block and its last P tokens. It is filled from the trace's first row on.
+    """
+    block = (trace.address[: rows.stop] >> np.uint64(6)).astype(np.int64)
+    return _local_windows(
+        trace.pc[: rows.stop],
+        block,
+        rows.start,
+        config.local_entries,
+        config.local_deltas,
+        config.delta_exact,
+        config.delta_log_buckets,
+    )
 
 
 def pc_tokens(pc: np.ndarray, vocabulary: np.ndarray, config: FeatureConfig) -> np.ndarray:
@@ -184,4 +210,26 @@ def _delta_windows(block, first, count, look_back, to_current, exact, log_bucket
             place = first + row - look_back + 1 + i
             delta = current - block[place] if to_current else block[place] - block[place - 1]
             windows[row, i] = delta_token(delta, exact, log_buckets)
+    return windows
+
+
+@numba.njit(cache=True, nogil=True)
+def _local_windows(pc, block, start, entries, steps, exact, log_buckets):
+    tags = np.zeros(entries, np.uint64)
+    last = np.zeros(entries, np.int64)
+    history = np.zeros((entries, steps), np.uint8)
+    windows = np.empty((len(pc) - start, steps), np.uint8)
+    for row in range(len(pc)):
+        hashed = (pc[row] * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
+        own = np.int64(hashed % np.uint64(entries))
+        if tags[own] == pc[row]:
+            for step in range(steps - 1):
+                history[own, step] = history[own, step + 1]
+            history[own, steps - 1] = delta_token(block[row] - last[own], exact, log_buckets)
+        else:
+            tags[own] = pc[row]
+            history[own] = 0
+        last[own] = block[row]
+        if row >= start:
+            windows[row - start] = history[own]
     return windows

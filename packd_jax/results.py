@@ -189,6 +189,7 @@ def _meta(
     meta: dict[str, Any] = {
         "kind": "student",
         "config": {
+            "trace": to_json_dict(material.config.trace),
             "entry": to_json_dict(material.entry),
             "arm": row["arm"],
             "seed": row["seed"],

@@ -14,6 +14,7 @@ from packd_jax.features import (
     encode,
     example_rows,
     learn_pc_vocabulary,
+    local_windows,
     pc_tokens,
     unpack_labels,
 )
@@ -297,3 +298,18 @@ def test_taking_and_concatenating_rows():
     for name in examples.inputs:
         np.testing.assert_array_equal(again.inputs[name], examples.inputs[name])
     assert concatenate([first]) is first
+
+
+def test_local_windows_hold_the_last_deltas_of_the_same_pc():
+    """PC 1 steps by 2, PC 2 by -1; the first load of a PC has no delta."""
+    pc = np.array([1, 2, 1, 2, 1, 2], np.uint64)
+    block = np.array([10, 50, 12, 49, 14, 48], np.uint64)
+    rows = np.arange(6)
+    trace = LoadTrace(rows, rows, block << np.uint64(6), pc, np.zeros(6, bool))
+    config = FeatureConfig(local_deltas=2, local_entries=64)
+    up, down = 2, config.delta_exact + 1
+    windows = local_windows(trace, slice(0, 6), config)
+    assert windows.tolist() == [[0, 0], [0, 0], [0, up], [0, down], [up, up], [down, down]]
+    np.testing.assert_array_equal(local_windows(trace, slice(3, 5), config), windows[3:5])
+    alone = local_windows(trace, slice(0, 6), FeatureConfig(local_deltas=2, local_entries=1))
+    assert not alone.any()  # every load finds the other PC in the only entry

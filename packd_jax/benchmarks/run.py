@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 
-from packd_jax.benchmarks import access_readers, pipeline, prefetching, training
+from packd_jax.benchmarks import access_readers, export, pipeline, prefetching, training
 from packd_jax.benchmarks.scales import Scale
 from packd_jax.benchmarks.timing import Line
 from packd_jax.config import ConfigError
@@ -21,6 +21,7 @@ MEASUREMENTS: dict[str, Callable[[Scale, int], Iterator[Line]]] = {
     "stack": training.stack,
     "soft_targets": training.soft_targets,
     "simulator": prefetching.simulator,
+    "export": export.export,
 }
 
 

@@ -150,6 +150,8 @@ class FeatureConfig:
     delta_log_buckets: int = 12  # tokens: buckets per sign beyond, one per octave
     pc_vocabulary: int = 48  # tokens: most frequent PCs of the training rows
     pc_hash_buckets: int = 8  # tokens: what is left is hashed into so many
+    local_deltas: int = 0  # tokens: last deltas between loads of the current PC; 0: none
+    local_entries: int = 64  # tokens: PCs whose last loads are remembered for them, by hash
 
     def __post_init__(self) -> None:
         require(
@@ -193,6 +195,13 @@ class FeatureConfig:
             f"at most {256 - self.pc_hash_buckets} beside the hash buckets (a token is one byte)",
         )
         require(self.pc_vocabulary >= 0, "features.pc_vocabulary", self.pc_vocabulary, "0 or more")
+        require(0 <= self.local_deltas <= 16, "features.local_deltas", self.local_deltas, "0 to 16")
+        require(
+            1 <= self.local_entries <= 65536,
+            "features.local_entries",
+            self.local_entries,
+            "1 to 65536",
+        )
         require(
             self.pc_hash_buckets >= 1,
             "features.pc_hash_buckets",

@@ -14,6 +14,7 @@ from packd_jax.models.layers import Embedding
 
 SEGMENTS = 10  # six-bit segments of a block number
 PAGE_BLOCKS = 64
+ACCESS_INPUTS = ("segments", "delta", "pc")  # of every access; the others are of the window
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,8 @@ class InputSpec:
 
     A batch is a dict of u8 arrays. Encoding "segments": `segments [B, L, 10]`, values 0 to 63.
     Encoding "tokens": `delta [B, L]`, `pc [B, L]`, oldest access first, and `offset [B]`, the
-    block of the current access in its page. With `clusters` = K > 0 also `cluster [B]`.
+    block of the current access in its page; with `local_deltas` = P > 0 also `local [B, P]`.
+    With `clusters` = K > 0 also `cluster [B]`.
     """
 
     encoding: str = "tokens"  # segments | tokens
@@ -31,6 +33,7 @@ class InputSpec:
     delta_vocabulary: int = 89
     pc_tokens: int = 56
     clusters: int = 0  # K; 0: the cluster is no input
+    local_deltas: int = 0  # P
 
     def __post_init__(self) -> None:
         if self.encoding not in ("segments", "tokens"):
@@ -54,6 +57,7 @@ class InputSpec:
             delta_vocabulary=features.delta_vocabulary,
             pc_tokens=features.pc_tokens,
             clusters=clusters,
+            local_deltas=features.local_deltas if features.encoding == "tokens" else 0,
         )
 
     def shapes(self, batch_size: int) -> dict[str, tuple[int, ...]]:
@@ -64,6 +68,7 @@ class InputSpec:
             shapes = {"segments": (rows, steps, SEGMENTS)}
         else:
             shapes = {"delta": (rows, steps), "pc": (rows, steps), "offset": (rows,)}
+            shapes |= {"local": (rows, self.local_deltas)} if self.local_deltas else {}
         return shapes | ({"cluster": (rows,)} if self.clusters else {})
 
     def zeros(self, batch_size: int = 1) -> dict[str, jax.Array]:
@@ -97,6 +102,8 @@ class WindowEncoder(nn.Module):
             self.delta = Embedding(self.spec.delta_vocabulary, self.config.delta_width)
             self.pc = Embedding(self.spec.pc_tokens, self.config.pc_width)
             self.offset = Embedding(PAGE_BLOCKS, self.config.offset_width)
+            if self.spec.local_deltas:
+                self.local = Embedding(self.spec.delta_vocabulary, self.config.delta_width)
 
     def parts(self, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
         """Features of the accesses f32[B, L, F], and those of the window, each f32[B, W]."""
@@ -106,6 +113,9 @@ class WindowEncoder(nn.Module):
         else:
             embedded = [self.delta(inputs["delta"]), self.pc(inputs["pc"])]
             accesses, window = jnp.concatenate(embedded, -1), [self.offset(inputs["offset"])]
+            if self.spec.local_deltas:
+                local = self.local(inputs["local"])
+                window.append(local.reshape(len(local), -1))
         if self.spec.clusters:
             window = [*window, jax.nn.one_hot(inputs["cluster"], self.spec.clusters)]
         return accesses, window
