@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import small_study
 
-from packd_jax.config import ModelConfig
+from packd_jax.checkpoints import save_checkpoint
+from packd_jax.config import EntryConfig, ModelConfig, to_json_dict
 from packd_jax.features import encode, learn_pc_vocabulary
 from packd_jax.models import InputSpec, build_model
 from packd_jax.quantize import FloatStudent
@@ -34,6 +35,18 @@ def examples(student, rows=500, seed=0):
     """Examples of the small study's trace in the encoding of a student."""
     trace = small_study.trace(rows, seed)
     return encode(trace, slice(0, rows), student.features, student.pc_vocabulary)
+
+
+def save(directory, student):
+    """The student as a study leaves it."""
+    entry = EntryConfig(features=student.features, student=student.model)
+    meta = {
+        "kind": "student",
+        "config": {"entry": to_json_dict(entry), "trace": to_json_dict(small_study.WINDOWS)},
+        "metrics": {"threshold": 0.25},
+        "pc_vocabulary": student.pc_vocabulary.tolist(),
+    }
+    save_checkpoint(directory, {"params": student.params}, meta)
 
 
 def float_logits(student, inputs):

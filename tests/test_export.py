@@ -9,8 +9,6 @@ import pytest
 import small_student
 import small_study
 
-from packd_jax.checkpoints import save_checkpoint
-from packd_jax.config import EntryConfig, to_json_dict
 from packd_jax.export import c_header, find_compiler, reference_logits
 from packd_jax.export.vectors import varied_accesses
 from packd_jax.quantize import load_integer_student, load_student, quantize_student
@@ -36,18 +34,7 @@ def study(tmp_path_factory):
     """A checkpoint, and the trace of its study."""
     folder = tmp_path_factory.mktemp("study")
     write_trace(folder / "trace.txt", small_study.trace(rows=900))
-    student = small_student.float_student()
-    entry = EntryConfig(features=student.features, student=student.model)
-    meta = {
-        "kind": "student",
-        "config": {
-            "entry": to_json_dict(entry),
-            "trace": to_json_dict(small_study.WINDOWS),
-        },
-        "metrics": {"threshold": 0.25},
-        "pc_vocabulary": student.pc_vocabulary.tolist(),
-    }
-    save_checkpoint(folder / "student", {"params": student.params}, meta)
+    small_student.save(folder / "student", small_student.float_student())
     return folder / "student", folder / "trace.txt"
 
 

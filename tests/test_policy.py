@@ -28,9 +28,9 @@ def test_deltas_of_a_bitmap_are_those_of_labels():
         ({"threshold": 0.6}, [103, NONE]),
         ({"threshold": 1.0}, [NONE, NONE]),
         ({"degree": 1}, [103]),
-        ({"degree": 4}, [103, 99, 102, NONE]),
-        ({"order": "near"}, [99, 102]),
-        ({"order": "far"}, [103, 102]),
+        ({"degree": 4}, [103, 99, 102, 101]),
+        ({"nearness": 2}, [99, 103]),  # .5 e^-.5 = .303 before .9 e^-1.5 = .201, .3 e^-1 = .110
+        ({"nearness": 2, "threshold": 0.25}, [99, NONE]),
         ({"minimum_lead": 2}, [103, 102]),
         ({"minimum_lead": 4}, [NONE, NONE]),
     ],
@@ -64,11 +64,11 @@ def test_pages_are_crossed_on_request():
 @given(
     probability=hnp.arrays(np.float32, (20, 4), elements=st.floats(0, 1, width=32)),
     block=hnp.arrays(np.int64, 20, elements=st.integers(0, 300)),
-    order=st.sampled_from(["likely", "near", "far"]),
+    nearness=st.sampled_from([0, 2]),
     cut=st.integers(1, 19),
 )
-def test_no_row_depends_on_a_later_one(probability, block, order, cut):
-    config = PolicyConfig(order=order, threshold=0.3, filter_blocks=16)
+def test_no_row_depends_on_a_later_one(probability, block, nearness, cut):
+    config = PolicyConfig(nearness=nearness, threshold=0.3, filter_blocks=16)
     whole = Policy(DELTAS, config).choose(probability, block)
     policy = Policy(DELTAS, config)
     parts = [policy.choose(probability[part], block[part]) for part in (slice(cut), slice(cut, 20))]
@@ -85,7 +85,7 @@ def test_no_row_depends_on_a_later_one(probability, block, order, cut):
     [
         ({"threshold": 2.0}, "policy.threshold = 2.0: expected 0 to 1"),
         ({"degree": 0}, "policy.degree = 0: expected at least 1"),
-        ({"order": "best"}, "policy.order = 'best': expected one of"),
+        ({"nearness": -1}, "policy.nearness = -1: expected 0 or more blocks"),
         ({"filter_blocks": 3}, "policy.filter_blocks = 3: expected 0 or a power of two"),
     ],
 )

@@ -6,6 +6,8 @@ smoke         A few steps of everything, for the tests.
 table_tokens, table_segments
               ... --config=experiments/configs/packd.py:table_tokens --trace=FILE
               The paper's windows, the tiny MLP on tokens or the 10 k Mixer on segments, 3 seeds.
+prefetch      ... :prefetch --trace=FILE
+              The student that experiments.prefetch makes a prefetcher of, 3 seeds, no teacher.
 paper         ... :paper --trace=FILE
               The authors' networks at full size (5.4 M parameters), windows and cluster options.
 paper_compat  ... :paper_compat --trace=FILE
@@ -125,6 +127,17 @@ def smoke_tokens() -> Config:
     return dataclasses.replace(config, entries={"tokens_mlp": entry})
 
 
+def prefetch() -> Config:
+    """A student whose integers take less than 2 KB with all state; a minute a trace on 2 cores."""
+    features = FeatureConfig(horizon=64, delta_bound=32, miss_labels=True)
+    entry = EntryConfig(
+        features=features,
+        student=dataclasses.replace(TOKEN_STUDENT, width=10),
+        student_train=TrainConfig(steps=3000, batch_size=512, learning_rate=4e-3, evaluations=3),
+    )
+    return Config(entries={"prefetch": entry}, arms=("no_kd",))
+
+
 def table(entry: str = "tokens_mlp") -> Config:
     """One entry of the committed table: paper windows, 3 seeds; see experiments/results.
 
@@ -205,6 +218,7 @@ CONFIGS = {
     "smoke_tokens": smoke_tokens,
     "table_tokens": table,
     "table_segments": lambda: table("segments_mixer"),
+    "prefetch": prefetch,
     "map": distillation_map,
     "paper": paper,
     "paper_lstm": lambda: paper("lstm"),

@@ -13,27 +13,29 @@ import numpy as np
 
 from packd_jax.config.checks import require
 
-ORDERS = ("likely", "near", "far")
 PAGE_BLOCKS = 64
 NONE = -1  # no prefetch
 
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Which of the likely deltas are prefetched, and in which order."""
+    """Which deltas are prefetched, and in which order.
 
-    threshold: float = 0.2  # probability from which a delta is likely
+    Likely blocks far off are needed later than those near by, and may be gone by then.
+    """
+
+    threshold: float = 0.1  # score from which a delta is prefetched, the highest first
+    nearness: int = 0  # score: probability * exp(-|delta| / nearness); 0: probability
     degree: int = 2  # prefetches a load, at most
     minimum_lead: int = 1  # blocks; nearer ones would arrive late
-    order: str = "likely"  # first: the most likely ones | the near | the far
-    filter_blocks: int = 256  # direct-mapped filter of blocks asked for or loaded lately; 0: none
+    filter_blocks: int = 128  # direct-mapped filter of blocks asked for or loaded lately; 0: none
     cross_page: bool = True  # whether blocks of other 4 KiB pages are prefetched
 
     def __post_init__(self) -> None:
         require(0 <= self.threshold <= 1, "policy.threshold", self.threshold, "0 to 1")
         require(self.degree >= 1, "policy.degree", self.degree, "at least 1")
         require(self.minimum_lead >= 1, "policy.minimum_lead", self.minimum_lead, "at least 1")
-        require(self.order in ORDERS, "policy.order", self.order, f"one of {ORDERS}")
+        require(self.nearness >= 0, "policy.nearness", self.nearness, "0 or more blocks")
         size = self.filter_blocks
         require(
             size >= 0 and size & (size - 1) == 0,
@@ -62,10 +64,10 @@ class Policy:
 
     def __init__(self, deltas: np.ndarray, config: PolicyConfig) -> None:
         self.deltas, self.config = np.asarray(deltas, np.int64), config
-        far_enough = np.abs(self.deltas) >= config.minimum_lead
-        sign = -1 if config.order == "far" else 1
-        first = np.argsort(sign * np.abs(self.deltas), kind="stable")
-        self._tried = first[far_enough[first]]
+        distance = np.abs(self.deltas)
+        self._tried = np.flatnonzero(distance >= config.minimum_lead)
+        nearness = config.nearness or np.inf
+        self._worth = np.exp(-distance[self._tried] / nearness).astype(np.float32)
         self._recent = np.full(max(config.filter_blocks, 1), NONE, np.int32)
 
     def choose(self, probability: np.ndarray, block: np.ndarray) -> np.ndarray:
@@ -82,11 +84,10 @@ class Policy:
         chosen = np.full((len(block), self.config.degree), NONE, np.int64)
         if len(self._tried):
             _choose(
-                np.ascontiguousarray(probability[:, self._tried], np.float32),
+                probability[:, self._tried] * self._worth[None],
                 self.deltas[self._tried],
                 np.asarray(block, np.int64),
                 np.float32(self.config.threshold),
-                self.config.order == "likely",
                 self.config.cross_page,
                 self._recent,
                 self.config.filter_blocks > 0,
@@ -96,45 +97,29 @@ class Policy:
 
 
 @numba.njit(cache=True, nogil=True)
-def _choose(
-    probability, deltas, block, threshold, by_probability, cross_page, recent, filtered, chosen
-):
-    """Fills `chosen`; `deltas` stand in the order in which they are tried."""
+def _choose(score, deltas, block, threshold, cross_page, recent, filtered, chosen):
+    """Fills `chosen`, and spoils `score`."""
     size = len(recent)
-    score = np.empty(len(deltas), np.float32)
     for row in range(len(block)):
         current = block[row]
         if filtered:
             recent[current % size] = _tag(current, size)
-        for d in range(len(deltas)):
-            score[d] = probability[row, d]
-        tried = 0
-        for place in range(chosen.shape[1]):
-            found = -1
-            while found < 0:
-                if by_probability:
-                    best = int(np.argmax(score))
-                    if score[best] < threshold:
-                        break
-                else:
-                    while tried < len(deltas) and score[tried] < threshold:
-                        tried += 1
-                    if tried == len(deltas):
-                        break
-                    best = tried
-                score[best] = -1.0
-                target = current + deltas[best]
-                same_page = target // PAGE_BLOCKS == current // PAGE_BLOCKS
-                if target < 0 or not (cross_page or same_page):
-                    continue
-                if filtered and recent[target % size] == _tag(target, size):
-                    continue
-                found = target
-            if found < 0:
+        place = 0
+        while place < chosen.shape[1]:
+            best = int(np.argmax(score[row]))
+            if score[row, best] < threshold or score[row, best] < 0:
                 break
-            chosen[row, place] = found
+            score[row, best] = -1.0
+            target = current + deltas[best]
+            same_page = target // PAGE_BLOCKS == current // PAGE_BLOCKS
+            if target < 0 or not (cross_page or same_page):
+                continue
+            if filtered and recent[target % size] == _tag(target, size):
+                continue
+            chosen[row, place] = target
+            place += 1
             if filtered:
-                recent[found % size] = _tag(found, size)
+                recent[target % size] = _tag(target, size)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -157,8 +157,17 @@ class IntegerStudent:
 
         `inputs` are u8 arrays `[N]` or `[N, steps]` by the names of the tables.
         """
-        kernels = [layer.kernel.astype(np.float64) for layer in self.layers]
-        biases = [layer.bias.astype(np.int64) * layer.bias_factor for layer in self.layers]
+        return self._outputs(inputs, self.layers)
+
+    def hidden(self, inputs: Mapping[str, np.ndarray]) -> Iterator[tuple[slice, np.ndarray]]:
+        """What the output layer is fed, batch after batch: (rows, u8[rows, I]); see `predict`."""
+        return self._outputs(inputs, self.layers[:-1])
+
+    def _outputs(
+        self, inputs: Mapping[str, np.ndarray], layers: Sequence[Layer]
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        kernels = [layer.kernel.astype(np.float64) for layer in layers]
+        biases = [layer.bias.astype(np.int64) * layer.bias_factor for layer in layers]
         rows = len(inputs[self.tables[0].name])
         for start in range(0, rows, CHUNK):
             part = slice(start, min(start + CHUNK, rows))
@@ -167,7 +176,7 @@ class IntegerStudent:
                 for table in self.tables
             ]
             x = np.concatenate([e.reshape(len(e), -1) for e in embedded], axis=1)
-            for layer, kernel, bias in zip(self.layers, kernels, biases):
+            for layer, kernel, bias in zip(layers, kernels, biases):
                 # Doubles hold these whole numbers exactly, and BLAS multiplies no integers.
                 sums = (x.astype(np.float64) @ kernel).astype(np.int64) + bias[None]
                 x = _requantize(sums, layer) if layer.shift else sums.astype(np.int32)

@@ -1,0 +1,121 @@
+"""Which policy: the one that would have been best on loads that are not judged."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from packd_jax.config.checks import require
+from packd_jax.prefetch.learned import Student, Thought, decide, probabilities
+from packd_jax.prefetch.machine import Machine
+from packd_jax.prefetch.outcome import Outcome
+from packd_jax.prefetch.policy import PolicyConfig
+from packd_jax.prefetch.prefetcher import precomputed
+from packd_jax.prefetch.retention import RetentionConfig
+from packd_jax.prefetch.simulator import simulate
+from packd_jax.traces.load_trace import LoadTrace, window_rows
+
+THRESHOLDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4)
+NEARNESS = (0, 16)
+LEADS = (1, 2, 4)
+WARM_LOADS = 1 << 17  # four times the blocks of an LLC of 2 MiB
+
+
+class Choice(NamedTuple):
+    """What was chosen, and its loss on the loads that it was chosen by (NaN without any)."""
+
+    policy: PolicyConfig
+    retention: RetentionConfig | None
+    loss: float
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a policy is chosen for."""
+
+    name: str = "cycles"  # cycles: fewest estimated | coverage: most, at an accuracy floor
+    accuracy_floor: float = 0.5
+
+    def __post_init__(self) -> None:
+        known = ("cycles", "coverage")
+        require(self.name in known, "objective.name", self.name, f"one of {known}")
+        floor = self.accuracy_floor
+        require(0 <= floor <= 1, "objective.accuracy_floor", floor, "0 to 1")
+
+    def loss(self, outcome: Outcome) -> float:
+        """The less, the better. Below the floor any gain of accuracy is better than coverage."""
+        if self.name == "cycles":
+            return outcome.est_cycles
+        missing = self.accuracy_floor - outcome.accuracy
+        return -outcome.coverage if missing <= 0 else 1 + missing
+
+
+def choose_policy(
+    student: Student,
+    trace: LoadTrace,
+    machine: Machine,
+    start: int,
+    stop: int,
+    objective: Objective = Objective(),
+) -> PolicyConfig:
+    """The policy that does best over instructions [start, stop) of the trace, see `best_policy`."""
+    known = trace.take(window_rows(trace, 0, stop, "instructions"))
+    own = window_rows(known, start, stop, "instructions")
+    thoughts = list(probabilities(student, known, own))
+    return best_policy(thoughts, known, machine, start, objective).policy
+
+
+def best_policy(
+    thoughts: Sequence[Thought],
+    trace: LoadTrace,
+    machine: Machine,
+    start: int,
+    objective: Objective = Objective(),
+    retentions: Sequence[RetentionConfig | None] = (None,),
+) -> Choice:
+    """The policy and the retention that do best from instruction `start` of the trace on.
+
+    `thoughts` are those of the loads from there on. Threshold and nearness are chosen first; then,
+    if there is a choice, retention with another threshold; then the least lead and whether pages
+    are crossed. Of equals the first is chosen. `WARM_LOADS` before `start` fill the LLC.
+    """
+    usual = PolicyConfig(degree=machine.degree)
+    first = window_rows(trace, 0, start, "instructions").stop
+    if first == trace.rows:
+        return Choice(usual, retentions[0], math.nan)
+    warm = slice(max(0, first - WARM_LOADS), trace.rows)
+
+    def tried(policy: PolicyConfig, retention: RetentionConfig | None) -> Choice:
+        blocks = precomputed("", decide(thoughts, trace, policy, retention)[warm], 0)
+        outcome = simulate(trace.take(warm), blocks, machine, start)
+        return Choice(policy, retention, objective.loss(outcome))
+
+    best = min(
+        (
+            tried(replace(usual, threshold=threshold, nearness=nearness), retentions[0])
+            for threshold, nearness in itertools.product(THRESHOLDS, NEARNESS)
+        ),
+        key=_loss,
+    )
+    if len(retentions) > 1:
+        best = min(
+            (
+                tried(replace(best.policy, threshold=threshold), retention)
+                for threshold, retention in itertools.product(THRESHOLDS, retentions)
+            ),
+            key=_loss,
+        )
+    return min(
+        (
+            tried(replace(best.policy, minimum_lead=lead, cross_page=cross_page), best.retention)
+            for lead, cross_page in itertools.product(LEADS, (True, False))
+        ),
+        key=_loss,
+    )
+
+
+def _loss(choice: Choice) -> float:
+    return choice.loss

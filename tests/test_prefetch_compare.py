@@ -1,0 +1,106 @@
+"""Students beside classical prefetchers: every row is what its parts, run alone, say."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import small_student
+import small_study
+
+from packd_jax.config import CacheLevelConfig
+from packd_jax.prefetch.baselines import BASELINES
+from packd_jax.prefetch.compare import (
+    STUDENTS,
+    as_line,
+    as_markdown,
+    compare,
+    variants,
+    write_results,
+)
+from packd_jax.prefetch.learned import choose_prefetches, decide, probabilities, storage_bits
+from packd_jax.prefetch.machine import Machine
+from packd_jax.prefetch.prefetcher import precomputed
+from packd_jax.prefetch.simulator import simulate
+
+SMALL = CacheLevelConfig(64 * 32, 2, 20)
+MACHINES = [Machine(llc=SMALL, only_mapped_pages=False, inference_cycles=c) for c in (0, 50)]
+FROM = 3200
+
+
+@functools.cache
+def compared():
+    trace = small_study.trace(500)
+    student = small_student.float_student()
+    return trace, student, list(compare(trace, student, MACHINES, FROM))
+
+
+def test_every_prefetcher_is_judged_on_every_machine():
+    _, _, found = compared()
+    classical = [*BASELINES, "oracle"]
+    names = [row.outcome.name for row, _ in found]
+    assert names == classical * 2 + [name for name in STUDENTS for _ in MACHINES]
+    assert [row.inference_cycles for row, _ in found[-4:]] == [0, 50, 0, 50]
+    assert len({row.outcome.instructions for row, _ in found}) == 1
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_rows_of_students_are_what_their_policies_do(number):
+    trace, student, found = compared()
+    variant = variants(student, trace, FROM)[number]
+    row, blocks = found[2 * (len(BASELINES) + 1) + 2 * number]
+    expected = choose_prefetches(variant.student, trace, row.choice.policy)
+    judged = trace.instr_id >= FROM
+    # Before the loads that policies are chosen by nothing is prefetched, so filters may differ.
+    same = (blocks == expected)[judged].mean()
+    assert same > 0.95 and (blocks[trace.instr_id < FROM - FROM // 8] == -1).all()
+    bits = storage_bits(variant.student, row.choice.policy)
+    again = simulate(trace, precomputed(variant.name, blocks, bits), MACHINES[0], FROM)
+    assert again == row.outcome and row.outcome.issued > 0
+
+
+def test_retention_is_labelled_and_counted():
+    trace, student, found = compared()
+    variant = variants(student, trace, FROM)[3]
+    row, blocks = found[-2]
+    retention = row.choice.retention
+    bits = storage_bits(variant.student, row.choice.policy) + retention.bits
+    assert row.outcome.bytes == -(-bits // 8)
+    assert row.as_row()["retention"]["entries"] == retention.entries
+    thoughts = probabilities(variant.student, trace, slice(FROM // 10 - FROM // 80, trace.rows))
+    np.testing.assert_array_equal(blocks, decide(thoughts, trace, row.choice.policy, retention))
+
+
+def test_nothing_judged_changes_what_was_chosen():
+    trace, student, found = compared()
+    rows = trace.rows
+    later = trace.instr_id >= FROM
+    other = trace._replace(
+        address=np.where(later, trace.address + np.uint64(64 * 7), trace.address),
+        pc=np.where(later, np.uint64(0x999), trace.pc),
+    )
+    again = list(compare(other, student, MACHINES, FROM))
+    assert rows == other.rows
+    for (one, before), (two, after) in zip(found, again):
+        assert one.choice == two.choice
+        if before is not None:
+            np.testing.assert_array_equal(before[~later], after[~later])
+
+
+def test_results_and_tables(tmp_path):
+    _, _, found = compared()
+    rows = [row for row, _ in found]
+    write_results(rows, MACHINES[0], {"from_instr": FROM}, tmp_path / "new" / "results.json")
+    stored = json.loads((tmp_path / "new" / "results.json").read_text())
+    assert stored["from_instr"] == FROM and "coverage" in stored["definitions"]
+    assert stored["machine"]["llc"]["size_bytes"] == 2048
+    assert [row["name"] for row in stored["rows"]] == [row.outcome.name for row in rows]
+    contract = "name bytes issued useful useless late accuracy coverage mpki mpki_none est_cycles"
+    assert set(contract.split()) <= set(stored["rows"][0])
+    assert "policy" not in stored["rows"][0] and stored["rows"][-1]["policy"]["degree"] == 2
+    lines = as_markdown(rows).splitlines()
+    assert len(lines) == 2 + len(rows) and lines[2].endswith("| 1.000 |")
+    none = rows[len(BASELINES) + 1].outcome
+    last = rows[-1].outcome
+    assert lines[-1].endswith(f"| {none.est_cycles / last.est_cycles:.3f} |")
+    assert f"{100 * last.coverage:.1f} %" in as_line(rows[-1])
