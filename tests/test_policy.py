@@ -53,6 +53,18 @@ def test_what_was_asked_for_or_loaded_is_left_out_while_the_filter_holds_it():
     assert chosen([[0.9, 0, 0, 0]] * 2, (100, alias - 1), filter_blocks=2)[1] == [NONE, NONE]
 
 
+def test_later_loads_have_places_for_what_is_left():
+    first, none = [0.9, 0.8, 0.7, 0.6], [0, 0, 0, 0]
+    rows, block = [first, none, none], (100, 500, 900)
+    assert chosen(rows, block) == [[101, 102], [NONE, NONE], [NONE, NONE]]
+    assert chosen(rows, block, backlog=8) == [[101, 102], [99, 103], [NONE, NONE]]
+    assert chosen(rows, block, backlog=1) == [[101, 102], [103, NONE], [NONE, NONE]]
+    # What was loaded since is not asked for, nor what a load's own prefetches have no place for.
+    assert chosen([first, none, none], (100, 99, 900), backlog=8)[1] == [103, NONE]
+    own = [[0.9, 0, 0, 0]]
+    assert chosen([first, *own, none], block, backlog=8)[1:] == [[501, 99], [103, NONE]]
+
+
 def test_pages_are_crossed_on_request():
     row = [[0.9, 0.8, 0.7, 0.6]]
     assert chosen(row, (62,), cross_page=False) == [[63, 61]]
@@ -65,10 +77,11 @@ def test_pages_are_crossed_on_request():
     probability=hnp.arrays(np.float32, (20, 4), elements=st.floats(0, 1, width=32)),
     block=hnp.arrays(np.int64, 20, elements=st.integers(0, 300)),
     nearness=st.sampled_from([0, 2]),
+    backlog=st.sampled_from([0, 3]),
     cut=st.integers(1, 19),
 )
-def test_no_row_depends_on_a_later_one(probability, block, nearness, cut):
-    config = PolicyConfig(nearness=nearness, threshold=0.3, filter_blocks=16)
+def test_no_row_depends_on_a_later_one(probability, block, nearness, backlog, cut):
+    config = PolicyConfig(nearness=nearness, backlog=backlog, threshold=0.3, filter_blocks=16)
     whole = Policy(DELTAS, config).choose(probability, block)
     policy = Policy(DELTAS, config)
     parts = [policy.choose(probability[part], block[part]) for part in (slice(cut), slice(cut, 20))]

@@ -21,6 +21,7 @@ from packd_jax.traces.load_trace import LoadTrace, window_rows
 THRESHOLDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4)
 NEARNESS = (0, 16)
 LEADS = (1, 2, 4)
+BACKLOGS = (0, 8)
 WARM_LOADS = 1 << 17  # four times the blocks of an LLC of 2 MiB
 
 
@@ -79,8 +80,9 @@ def best_policy(
     """The policy and the retention that do best from instruction `start` of the trace on.
 
     `thoughts` are those of the loads from there on. Threshold and nearness are chosen first; then,
-    if there is a choice, retention with another threshold; then the least lead and whether pages
-    are crossed. Of equals the first is chosen. `WARM_LOADS` before `start` fill the LLC.
+    if there is a choice, retention with another threshold; then the least lead, whether pages
+    are crossed, and the backlog. Of equals the first is chosen. `WARM_LOADS` before `start` fill
+    the LLC.
     """
     usual = PolicyConfig(degree=machine.degree)
     first = window_rows(trace, 0, start, "instructions").stop
@@ -110,8 +112,11 @@ def best_policy(
         )
     return min(
         (
-            tried(replace(best.policy, minimum_lead=lead, cross_page=cross_page), best.retention)
-            for lead, cross_page in itertools.product(LEADS, (True, False))
+            tried(
+                replace(best.policy, minimum_lead=lead, cross_page=cross_page, backlog=backlog),
+                best.retention,
+            )
+            for lead, cross_page, backlog in itertools.product(LEADS, (True, False), BACKLOGS)
         ),
         key=_loss,
     )

@@ -87,7 +87,7 @@ def storage_bits(student: Student, policy: PolicyConfig) -> int:
         constants = 32 * sum(leaf.size for leaf in leaves) + 64 * len(student.pc_vocabulary)
     window = features.look_back * (42 + 8)
     local = (16 + 42 + 8 * features.local_deltas) * features.local_entries
-    return constants + window + (local if features.local_deltas else 0) + 8 * policy.bytes
+    return constants + window + (local if features.local_deltas else 0) + policy.bits
 
 
 def _parts(student: FloatStudent | IntegerStudent, rows: slice) -> Iterator[slice]:

@@ -30,6 +30,7 @@ class PolicyConfig:
     minimum_lead: int = 1  # blocks; nearer ones would arrive late
     filter_blocks: int = 128  # direct-mapped filter of blocks asked for or loaded lately; 0: none
     cross_page: bool = True  # whether blocks of other 4 KiB pages are prefetched
+    backlog: int = 0  # blocks beyond the degree that later loads, of any PC, have places for
 
     def __post_init__(self) -> None:
         require(0 <= self.threshold <= 1, "policy.threshold", self.threshold, "0 to 1")
@@ -44,10 +45,12 @@ class PolicyConfig:
             "0 or a power of two",
         )
 
+        require(0 <= self.backlog <= 1024, "policy.backlog", self.backlog, "0 to 1024")
+
     @property
-    def bytes(self) -> int:
-        """Of the filter: a 16-bit tag an entry."""
-        return 2 * self.filter_blocks
+    def bits(self) -> int:
+        """Of the state: a 16-bit tag for each entry of the filter, a block of 42 in the backlog."""
+        return 16 * self.filter_blocks + 42 * self.backlog
 
 
 def bitmap_deltas(bits: int) -> np.ndarray:
@@ -69,6 +72,8 @@ class Policy:
         nearness = config.nearness or np.inf
         self._worth = np.exp(-distance[self._tried] / nearness).astype(np.float32)
         self._recent = np.full(max(config.filter_blocks, 1), NONE, np.int32)
+        self._backlog = np.full(1 + config.backlog, NONE, np.int64)
+        self._backlog[0] = 0
 
     def choose(self, probability: np.ndarray, block: np.ndarray) -> np.ndarray:
         """Blocks to prefetch at each load, i64[N, degree], NONE where there are no more.
@@ -91,21 +96,23 @@ class Policy:
                 self.config.cross_page,
                 self._recent,
                 self.config.filter_blocks > 0,
+                self._backlog,
                 chosen,
             )
         return chosen
 
 
 @numba.njit(cache=True, nogil=True)
-def _choose(score, deltas, block, threshold, cross_page, recent, filtered, chosen):
-    """Fills `chosen`, and spoils `score`."""
-    size = len(recent)
+def _choose(score, deltas, block, threshold, cross_page, recent, filtered, backlog, chosen):
+    """Fills `chosen`, and spoils `score`. `backlog` is a ring behind the place of its next one."""
+    size, waiting = len(recent), backlog[1:]
+    degree = chosen.shape[1]
     for row in range(len(block)):
         current = block[row]
         if filtered:
             recent[current % size] = _tag(current, size)
-        place = 0
-        while place < chosen.shape[1]:
+        place = left = 0
+        while place < degree or left < min(degree, len(waiting)):
             best = int(np.argmax(score[row]))
             if score[row, best] < threshold or score[row, best] < 0:
                 break
@@ -115,6 +122,23 @@ def _choose(score, deltas, block, threshold, cross_page, recent, filtered, chose
             if target < 0 or not (cross_page or same_page):
                 continue
             if filtered and recent[target % size] == _tag(target, size):
+                continue
+            if place == degree:
+                waiting[backlog[0]] = target
+                backlog[0] = (backlog[0] + 1) % len(waiting)
+                left += 1
+                continue
+            chosen[row, place] = target
+            place += 1
+            if filtered:
+                recent[target % size] = _tag(target, size)
+        for age in range(1, len(waiting) + 1):  # the latest first
+            slot = (backlog[0] - age) % len(waiting)
+            target = waiting[slot]
+            if place == degree:
+                break
+            waiting[slot] = NONE
+            if target == NONE or (filtered and recent[target % size] == _tag(target, size)):
                 continue
             chosen[row, place] = target
             place += 1
