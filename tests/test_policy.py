@@ -89,6 +89,8 @@ def test_no_row_depends_on_a_later_one(probability, block, nearness, backlog, cu
     for row, blocks in enumerate(whole):
         asked = blocks[blocks != NONE]
         assert len(set(asked.tolist())) == len(asked)
+        if backlog:
+            continue  # of other loads, too
         places = [DELTAS.tolist().index(d) for d in (asked - block[row]).tolist()]
         assert (probability[row, places] >= np.float32(0.3)).all()
 
@@ -99,6 +101,7 @@ def test_no_row_depends_on_a_later_one(probability, block, nearness, backlog, cu
         ({"threshold": 2.0}, "policy.threshold = 2.0: expected 0 to 1"),
         ({"degree": 0}, "policy.degree = 0: expected at least 1"),
         ({"nearness": -1}, "policy.nearness = -1: expected 0 or more blocks"),
+        ({"backlog": -1}, "policy.backlog = -1: expected 0 to 1024"),
         ({"filter_blocks": 3}, "policy.filter_blocks = 3: expected 0 or a power of two"),
     ],
 )
