@@ -74,7 +74,10 @@ def main(argv: Sequence[str]) -> None:
         "from_instr": from_instr,
     }
     write_results(judged, machines[0], about, Path(WORKDIR.value) / "results.json")
-    print(as_markdown(judged))
+    for machine in machines:
+        cycles = machine.inference_cycles
+        print(f"\nInference latency of {cycles} cycles:\n")
+        print(as_markdown([row.outcome for row in judged if row.inference_cycles == cycles]))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ Two encodings of the `look_back` accesses that end with the current one, oldest 
   `u8[N, L, 10]`; models divide them by 64.
 * "tokens": `delta u8[N, L]` (block deltas, exact near zero, one bucket an octave and sign
   beyond), `pc u8[N, L]` (vocabulary of the training rows, the rest hashed) and `offset u8[N]`
-  (the current block's place in its page). With `local_deltas` = P > 0 also `local u8[N, P]`: the
-  last P block deltas between loads of the current PC, oldest first, see `local_windows`.
+  (the current block's place in its page); if asked for, also `local u8[N, P]`, `confidence u8[N]`
+  and `popularity u8[N, 4]`, see window_features.py.
 
 Labels are delta bitmaps: bit `d - 1` for a positive delta d of one of the next `horizon`
 accesses to the current block, bit `2 * bound + d` for a negative one, packed little end first.
@@ -21,7 +21,9 @@ import numba
 import numpy as np
 
 from packd_jax.config import FeatureConfig
+from packd_jax.tokens import delta_token, pc_tokens
 from packd_jax.traces.load_trace import LoadTrace
+from packd_jax.window_features import window_tokens
 
 SEGMENTS = 58 // 6 + 1  # six-bit pieces of a 58-bit block number
 
@@ -115,37 +117,7 @@ def encode_inputs(
         "pc": _windows(tokens, first, count, config.look_back),
         "offset": (block[first : first + count] & 63).astype(np.uint8),
     }
-    if config.local_deltas:
-        inputs["local"] = local_windows(trace, rows, config)
-    return inputs
-
-
-def local_windows(trace: LoadTrace, rows: slice, config: FeatureConfig) -> np.ndarray:
-    """Tokens u8[N, P] of the last deltas between loads of each row's PC, oldest first, 0 for none.
-
-    As hardware would find them: a table of `local_entries`, each the last PC of those that are
-    hashed there, its last block and its last P tokens. It is filled from the trace's first row on.
-    """
-    block = (trace.address[: rows.stop] >> np.uint64(6)).astype(np.int64)
-    return _local_windows(
-        trace.pc[: rows.stop],
-        block,
-        rows.start,
-        config.local_entries,
-        config.local_deltas,
-        config.delta_exact,
-        config.delta_log_buckets,
-    )
-
-
-def pc_tokens(pc: np.ndarray, vocabulary: np.ndarray, config: FeatureConfig) -> np.ndarray:
-    """Tokens of PCs, `[N] -> [N]`: place in the vocabulary, or a hash bucket behind it."""
-    hashed = (pc * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-    token = (config.pc_vocabulary + hashed % np.uint64(config.pc_hash_buckets)).astype(np.int64)
-    if len(vocabulary):
-        place = np.minimum(np.searchsorted(vocabulary, pc), len(vocabulary) - 1)
-        token = np.where(vocabulary[place] == pc, place, token)
-    return token.astype(np.uint8)
+    return inputs | window_tokens(trace, rows, config)
 
 
 def unpack_labels(labels: np.ndarray) -> np.ndarray:
@@ -188,20 +160,6 @@ def _windows(values, first, count, look_back):
 
 
 @numba.njit(cache=True, nogil=True)
-def delta_token(delta, exact, log_buckets):
-    """0; +1..+exact; -1..-exact; then octaves beyond exact, positive first."""
-    size = abs(delta)
-    if size <= exact:
-        return size if delta >= 0 else exact + size
-    octave = 0
-    limit = 2 * exact
-    while octave < log_buckets - 1 and size > limit:
-        octave += 1
-        limit *= 2
-    return 2 * exact + 1 + octave + (0 if delta > 0 else log_buckets)
-
-
-@numba.njit(cache=True, nogil=True)
 def _delta_windows(block, first, count, look_back, to_current, exact, log_buckets):
     windows = np.empty((count, look_back), np.uint8)
     for row in range(count):
@@ -210,26 +168,4 @@ def _delta_windows(block, first, count, look_back, to_current, exact, log_bucket
             place = first + row - look_back + 1 + i
             delta = current - block[place] if to_current else block[place] - block[place - 1]
             windows[row, i] = delta_token(delta, exact, log_buckets)
-    return windows
-
-
-@numba.njit(cache=True, nogil=True)
-def _local_windows(pc, block, start, entries, steps, exact, log_buckets):
-    tags = np.zeros(entries, np.uint64)
-    last = np.zeros(entries, np.int64)
-    history = np.zeros((entries, steps), np.uint8)
-    windows = np.empty((len(pc) - start, steps), np.uint8)
-    for row in range(len(pc)):
-        hashed = (pc[row] * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)
-        own = np.int64(hashed % np.uint64(entries))
-        if tags[own] == pc[row]:
-            for step in range(steps - 1):
-                history[own, step] = history[own, step + 1]
-            history[own, steps - 1] = delta_token(block[row] - last[own], exact, log_buckets)
-        else:
-            tags[own] = pc[row]
-            history[own] = 0
-        last[own] = block[row]
-        if row >= start:
-            windows[row - start] = history[own]
     return windows

@@ -13,6 +13,13 @@ from packd_jax.features import encode, learn_pc_vocabulary
 from packd_jax.models import InputSpec, build_model
 from packd_jax.quantize import FloatStudent
 
+TABLES = {  # features that come of tables
+    "local_deltas": 2,
+    "local_entries": 4,
+    "local_confidence": True,
+    "popularity_entries": 16,
+}
+
 
 @functools.cache
 def float_student(depth=1, width=3, seed=0, clusters=0, pc_width=1, **features):

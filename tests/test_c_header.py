@@ -32,6 +32,11 @@ STUDENTS = {
     "PCs far apart": lambda: dataclasses.replace(
         integers(), pc_vocabulary=np.array([1, 9, 1 << 33, (1 << 64) - 1], np.uint64)
     ),
+    "all tables": lambda: integers(**small_student.TABLES),
+    "int4, tables of one entry": lambda: integers(
+        4, local_deltas=1, local_entries=1, local_confidence=True, popularity_entries=1
+    ),
+    "deltas of PCs in 3 entries": lambda: integers(local_deltas=3, local_entries=3),
     "all tokens of a byte": lambda: integers(
         delta_exact=69, delta_log_buckets=58, pc_vocabulary=248, pc_hash_buckets=8
     ),
@@ -54,13 +59,23 @@ def test_every_compiled_logit_is_the_references(kind, compiler):
     assert 0 < np.unpackbits(said).mean() < 1
 
 
-@pytest.fixture(scope="module")
-def compiled():
+@pytest.fixture(scope="module", params=[{}, small_student.TABLES], ids=["plain", "tables"])
+def compiled(request):
     compiler = find_compiler()
     if compiler is None:
         pytest.skip("no C compiler here (gcc, clang, or CC=PATH)")
-    student = integers()
+    student = integers(**request.param)
     return student, CompiledStudent(student, compiler)
+
+
+def test_the_last_windows_are_those_after_all_accesses(compiled):
+    student, functions = compiled
+    accesses = varied_accesses(student, 400, seed=2)
+    whole = reference_logits(student, *accesses)
+    for first in (0, 2, 3, 4, 150, 399, 400):
+        last = whole[max(first - student.features.look_back, 0) :]
+        np.testing.assert_array_equal(functions.logits(*accesses, first), last)
+        np.testing.assert_array_equal(reference_logits(student, *accesses, first), last)
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -81,11 +96,12 @@ def test_any_accesses_give_the_references_logits(compiled, accesses):
     )
 
 
-def test_the_header_is_also_cxx(tmp_path):
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ here")
-    (tmp_path / "student.h").write_text(c_header(integers(4), "student"))
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+def test_the_header_is_also_cxx(compiler, tmp_path):
+    if shutil.which(compiler) is None:
+        pytest.skip(f"no {compiler} here")
+    student = integers(4, **small_student.TABLES)
+    (tmp_path / "student.h").write_text(c_header(student, "student"))
     source = (
         '#include "student.h"\n'
         "int main() {\n"
@@ -122,6 +138,7 @@ def test_the_header_says_what_it_holds():
     text = c_header(student, "bfs")
     assert student.digest in text
     assert f"constants {student.size_bytes:,} bytes:\n *             embeddings " in text
+    assert f"state     {student.features.state_bits} bits in hardware" in text
     assert "#define BFS_LOOK_BACK 3 " in text and "bfs_access(&state, pc, address, bitmap)" in text
     assert max(map(len, text.splitlines())) <= 100
     code = [line for line in text.splitlines() if line.startswith("#include")]

@@ -227,6 +227,9 @@ def test_a_bad_value_is_refused_where_it_is(values, message):
         lambda: FeatureConfig(pc_vocabulary=249, pc_hash_buckets=8),
         lambda: FeatureConfig(pc_hash_buckets=0),
         lambda: FeatureConfig(pc_vocabulary=-1),
+        lambda: FeatureConfig(local_confidence=True),
+        lambda: FeatureConfig(popularity_entries=48),
+        lambda: FeatureConfig(popularity_entries=2**21),
         lambda: ModelConfig(width=6, heads=4),
         lambda: ModelConfig(depth=0),
         lambda: ModelConfig(block="wide"),
@@ -268,3 +271,16 @@ def test_stages_are_frozen_and_hashable():
         ModelConfig().width = 3
     assert hash(ModelConfig(width=5)) == hash(ModelConfig(width=5))
     assert Config().arms == ARMS
+
+
+def test_state_is_the_window_and_the_tables():
+    features = FeatureConfig(look_back=3)
+    assert features.state_bits == 3 * (42 + 8)
+    local = dataclasses.replace(features, local_deltas=2, local_entries=16)
+    assert local.state_bits == 150 + 16 * (16 + 42 + 2 * 8)
+    sure = dataclasses.replace(local, local_confidence=True)
+    assert sure.state_bits == local.state_bits + 16 * 3
+    popular = dataclasses.replace(features, popularity_entries=1024)
+    assert popular.popularity_period == 2048
+    assert popular.state_bits == 150 + 4 * 1024 + 11  # and a counter of 2,048 loads
+    assert dataclasses.replace(sure, encoding="segments").state_bits == 3 * 42

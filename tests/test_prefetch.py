@@ -45,7 +45,9 @@ def test_a_table_and_a_prefetch_file(given, tmp_path):
     stored = json.loads((tmp_path / "work" / "results.json").read_text())
     assert {row["inference_cycles"] for row in stored["rows"]} == {0, 100}
     assert set(STUDENTS) < {row["name"] for row in stored["rows"]}
-    assert len(stored["rows"]) == len(result.stdout.splitlines()) - 2
+    tables = [line for line in result.stdout.splitlines() if line.startswith("| ")]
+    assert len(stored["rows"]) == len(tables) - 2
+    assert "Inference latency of 100 cycles:" in result.stdout
     written = read_prefetch_file(out)
     assert len(written.instr_id) and (written.instr_id >= 6_000).all()
     assert (written.instr_id < 8_500).all()

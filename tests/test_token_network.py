@@ -9,12 +9,17 @@ from packd_jax.quantize.token_network import embed, token_network, token_steps
 
 
 @pytest.mark.parametrize(
-    ("depth", "clusters", "local"), [(1, 0, 0), (3, 0, 0), (1, 2, 0), (1, 2, 2)]
+    ("depth", "clusters", "tables"),
+    [
+        (1, 0, {}),
+        (3, 0, {}),
+        (1, 2, {"local_deltas": 2, "local_entries": 4}),
+        (1, 0, {"popularity_entries": 16}),
+        (2, 2, small_student.TABLES),
+    ],
 )
-def test_plain_arrays_compute_what_the_module_does(depth, clusters, local):
-    student = small_student.float_student(
-        depth, clusters=clusters, pc_width=2, local_deltas=local, local_entries=4
-    )
+def test_plain_arrays_compute_what_the_module_does(depth, clusters, tables):
+    student = small_student.float_student(depth, clusters=clusters, pc_width=2, **tables)
     inputs = small_student.examples(student).inputs
     if clusters:
         inputs["cluster"] = (np.arange(len(inputs["offset"])) % clusters).astype(np.uint8)

@@ -13,7 +13,7 @@ def compiled():
     compiler = find_compiler()
     if compiler is None:
         pytest.skip("no C compiler here (gcc, clang, or CC=PATH)")
-    student = quantize_student(small_student.float_student())[0]
+    student = quantize_student(small_student.float_student(**small_student.TABLES))[0]
     return student, CompiledStudent(student, compiler)
 
 
@@ -26,9 +26,9 @@ def test_a_header_agrees_with_its_student(compiled, rows, windows):
 
 def test_windows_that_differ_are_counted(compiled):
     student, functions = compiled
-    values = student.tables[0].values.copy()
-    values[0] += 1  # of the token of delta 0, which every window ends with
-    table = student.tables[0]._replace(values=values)
-    other = dataclasses.replace(student, tables=(table, *student.tables[1:]))
+    values = {table.name: table.values.copy() for table in student.tables}
+    values["delta"][0] += 1  # of the token of delta 0, which every window ends with
+    tables = tuple(table._replace(values=values[table.name]) for table in student.tables)
+    other = dataclasses.replace(student, tables=tables)
     found = verify(other, functions, small_study.trace(200))
     assert found.windows == 197 and found.different > 100

@@ -6,6 +6,7 @@ turns either into these classes, names the nearest key for a typo, and refuses w
 
 from packd_jax.config.checks import ConfigError
 from packd_jax.config.convert import from_config_dict, to_json_dict
+from packd_jax.config.features import FeatureConfig
 from packd_jax.config.model import MODEL_FAMILIES, ModelConfig, TrainConfig
 from packd_jax.config.study import ARMS, Config, DistillConfig, EntryConfig, QuirksConfig
 from packd_jax.config.trace import (
@@ -13,7 +14,6 @@ from packd_jax.config.trace import (
     CacheConfig,
     CacheLevelConfig,
     ClusterConfig,
-    FeatureConfig,
     TraceConfig,
     WorkloadConfig,
 )

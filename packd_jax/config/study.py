@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from packd_jax.config.checks import require
+from packd_jax.config.features import FeatureConfig
 from packd_jax.config.model import ModelConfig, TrainConfig
-from packd_jax.config.trace import CLUSTER_FEATURES, ClusterConfig, FeatureConfig, TraceConfig
+from packd_jax.config.trace import CLUSTER_FEATURES, ClusterConfig, TraceConfig
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Iterable
 
 import numpy as np
 
 from packd_jax.config import ConfigError
 from packd_jax.export import c_templates as c
-from packd_jax.quantize.integer_student import (
-    IntegerStudent,
-    packed_kernel,
-    pc_offsets,
-)
+from packd_jax.export.c_constants import constant_array
+from packd_jax.export.c_state import state_text
+from packd_jax.models import InputSpec
+from packd_jax.quantize.integer_student import IntegerStudent, packed_kernel
 
 VECTOR = 16  # bytes that every processor with vectors takes at once
 
@@ -28,17 +25,18 @@ def c_header(student: IntegerStudent, name: str) -> str:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
         raise ConfigError(f"name {name!r}: expected a C identifier, like bfs_student")
     tables = [table.name for table in student.tables]
-    if student.features.encoding != "tokens" or set(tables) != {"delta", "pc", "offset"}:
+    made = InputSpec.of(student.features).shapes(1)
+    if student.features.encoding != "tokens" or set(tables) != set(made):
         raise ConfigError(
             f"the student reads {', '.join(tables)} ({student.features.encoding}): headers make"
-            " delta, pc and offset (tokens) out of accesses; export a student of these"
+            f" {', '.join(made)} (tokens) out of accesses; export a student of these"
         )
     names = {"p": name, "P": name.upper()}
     return "".join(
         [
             c.HEAD.substitute(names, **_summary(student)),
-            *(_array(names, f"table_{t.name}", t.values) for t in student.tables),
-            _tokenizer(student, names),
+            *(constant_array(names, f"table_{t.name}", t.values) for t in student.tables),
+            state_text(student, names),
             *(_layer(student, number, names) for number in range(len(student.layers))),
             _tail(student, names),
         ]
@@ -52,45 +50,13 @@ def _summary(student: IntegerStudent) -> dict[str, object]:
         "layers": f"{' -> '.join(map(str, widths))}, {student.weight_bits}-bit output weights",
         "size": f"{student.size_bytes:,}",
         "parts": ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in student.parts_bytes.items()),
+        "state_bits": f"{student.features.state_bits:,}",
         "bits": student.label_bits,
         "bound": student.features.delta_bound,
         "look_back": student.features.look_back,
         "threshold": student.threshold,
         "logit_scale": repr(student.logit_scale),
     }
-
-
-def _tokenizer(student: IntegerStudent, names: dict[str, str]) -> str:
-    features = student.features
-    base, offsets = pc_offsets(student.pc_vocabulary)
-    pc_table, find = "", c.FIND_NO_PC
-    if len(offsets):
-        table = _array(names, "pc", offsets).strip("\n")
-        pc_table = c.PC_TABLE.substitute(names, base=f"{int(base):#x}", table=table)
-        find = c.FIND_PC.substitute(names, count=len(offsets))
-    last = f"{names['P']}_LOOK_BACK - 1"
-    token = f"{names['p']}_delta_token(block - state->block["
-    if features.delta_from == "current":
-        before, shift = "", ""
-        after = f"  for (int i = 0; i <= {last}; i++)\n    state->delta[i] = {token}i]);"
-    else:
-        before = f"\n  const uint8_t delta = {token}{last}]);"
-        shift = "\n    state->delta[i] = state->delta[i + 1];"
-        after = f"  state->delta[{last}] = delta;"
-    return c.STATE.substitute(
-        names,
-        tokens="\n".join(f"  uint8_t {t.name}[{t.steps}];" for t in student.tables),
-        zero=", ".join(["{0}"] * (1 + len(student.tables)) + ["0"]),
-        exact=features.delta_exact,
-        octaves=features.delta_log_buckets,
-        vocabulary=features.pc_vocabulary,
-        buckets=features.pc_hash_buckets,
-        pc_table=pc_table,
-        find_pc=find,
-        delta_before=before,
-        shift_delta=shift,
-        delta_after=after,
-    )
 
 
 def _layer(student: IntegerStudent, number: int, names: dict[str, str]) -> str:
@@ -102,11 +68,11 @@ def _layer(student: IntegerStudent, number: int, names: dict[str, str]) -> str:
     else:
         kernel = packed_kernel(layer.kernel, student.weight_bits)
     constants = [
-        _array(names, f"kernel_{number}", kernel),
-        _array(names, f"bias_{number}", layer.bias),
+        constant_array(names, f"kernel_{number}", kernel),
+        constant_array(names, f"bias_{number}", layer.bias),
     ]
     if hidden:
-        constants.append(_array(names, f"multiplier_{number}", layer.multiplier))
+        constants.append(constant_array(names, f"multiplier_{number}", layer.multiplier))
     rows = kernel.shape[1]
     template = c.HIDDEN if hidden else c.OUTPUT_8 if student.weight_bits == 8 else c.OUTPUT_4
     return template.substitute(
@@ -154,24 +120,3 @@ def _tail(student: IntegerStudent, names: dict[str, str]) -> str:
         gather="\n".join(gather),
         calls="\n".join(calls),
     )
-
-
-def _array(names: dict[str, str], suffix: str, values: np.ndarray) -> str:
-    """A constant array of one or two dimensions, in lines of at most 100 columns."""
-    ctype = f"{'u' if values.dtype.kind == 'u' else ''}int{8 * values.dtype.itemsize}_t"
-    shape = "".join(f"[{size}]" for size in values.shape)
-    head = f"{names['P']}_ALIGNED static const {ctype} {names['p']}_{suffix}{shape} = {{"
-    if values.ndim == 1:
-        return f"\n{head}\n{_wrapped(_literals(values))}\n}};\n"
-    rows = [_wrapped([f"{{{', '.join(_literals(row))}}}"]) for row in values]
-    return f"\n{head}\n" + ",\n".join(rows) + "\n};\n"
-
-
-def _literals(values: np.ndarray) -> list[str]:
-    suffix = {4: "UINT32_C(%d)", 8: "UINT64_C(%d)"}
-    form = suffix.get(values.dtype.itemsize, "%d") if values.dtype.kind == "u" else "%d"
-    return [form % int(value) for value in values]
-
-
-def _wrapped(parts: Iterable[str]) -> str:
-    return textwrap.fill(", ".join(parts), 100, initial_indent="  ", subsequent_indent="  ")

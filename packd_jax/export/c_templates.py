@@ -18,7 +18,7 @@ HEAD = Template("""\
  *   layers    $layers
  *   constants $size bytes:
  *             $parts
- *   state     sizeof(${p}_state), one per predicted stream
+ *   state     $state_bits bits in hardware, sizeof(${p}_state) here; one per predicted stream
  *
  * One call for every load that reaches the cache:
  *
@@ -50,66 +50,6 @@ HEAD = Template("""\
 #define ${P}_THRESHOLD ($threshold) /* a logit from here on sets its bit */
 #define ${P}_LOGIT_SCALE $logit_scale /* times an integer logit: the real one */
 """)
-
-# The window of the encoding "tokens", see packd_jax/features.py.
-STATE = Template("""
-typedef struct {
-  int64_t block[${P}_LOOK_BACK]; /* 64-byte blocks of the window, oldest first */
-$tokens
-  uint32_t accesses; /* seen so far; counts to ${P}_LOOK_BACK + 1 */
-} ${p}_state;
-
-static inline void ${p}_reset(${p}_state *state) {
-  static const ${p}_state zero = {$zero};
-  *state = zero;
-}
-
-/* 0; +1 to +$exact; -1 to -$exact; then octaves of larger ones, positive first. */
-static inline uint8_t ${p}_delta_token(int64_t delta) {
-  const uint64_t size = delta < 0 ? 0 - (uint64_t)delta : (uint64_t)delta;
-  const uint64_t own = delta < 0 ? size + $exact : size;
-  uint64_t octave = delta > 0 ? 2 * $exact + 1 : 2 * $exact + 1 + $octaves;
-  for (int k = 1; k < $octaves; k++) octave += (uint64_t)(size > ((uint64_t)$exact << k));
-  return (uint8_t)(size <= $exact ? own : octave);
-}
-$pc_table
-/* The place of a PC among those of the training trace, or one of $buckets hash buckets. */
-static inline uint8_t ${p}_pc_token(uint64_t pc) {
-  const uint64_t hash = (pc * UINT64_C(0x9E3779B97F4A7C15)) >> 32;
-  const uint8_t bucket = (uint8_t)($vocabulary + hash % $buckets);
-$find_pc
-}
-
-/* Takes the next access; 1 once the window is full, which takes one access more than it holds. */
-static inline int ${p}_observe(${p}_state *state, uint64_t pc, uint64_t address) {
-  const int64_t block = (int64_t)(address >> 6);$delta_before
-  for (int i = 0; i < ${P}_LOOK_BACK - 1; i++) {
-    state->block[i] = state->block[i + 1];
-    state->pc[i] = state->pc[i + 1];$shift_delta
-  }
-  state->block[${P}_LOOK_BACK - 1] = block;
-  state->pc[${P}_LOOK_BACK - 1] = ${p}_pc_token(pc);
-$delta_after
-  state->offset[0] = (uint8_t)(block & 63);
-  state->accesses += (uint32_t)(state->accesses <= ${P}_LOOK_BACK);
-  return state->accesses > ${P}_LOOK_BACK;
-}
-""")
-
-PC_TABLE = Template("""
-#define ${P}_PC_BASE UINT64_C($base)
-$table
-""")
-
-FIND_PC = Template("""\
-  const uint64_t offset = pc - ${P}_PC_BASE;
-  int place = 0; /* of the last one that is no larger */
-  for (int rest = $count; rest > 1; rest -= rest / 2)
-    place += ${p}_pc[place + rest / 2] <= offset ? rest / 2 : 0;
-  return ${p}_pc[place] == offset ? (uint8_t)place : bucket;""")
-
-FIND_NO_PC = """\
-  return bucket;"""
 
 # Rows of a hidden kernel are the weights of an output, filled up with zeros to whole vectors.
 HIDDEN = Template("""

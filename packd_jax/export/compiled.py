@@ -21,15 +21,17 @@ STRICT = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 _CALLER = Template("""\
 #include "$p.h"
 
-int64_t all_logits(const uint64_t *pc, const uint64_t *address, int64_t rows, int32_t *logits);
+int64_t all_logits(const uint64_t *pc, const uint64_t *address, int64_t first, int64_t rows,
+                   int32_t *logits);
 void all_bitmaps(const uint64_t *pc, const uint64_t *address, int64_t rows, uint8_t *bitmap);
 
-int64_t all_logits(const uint64_t *pc, const uint64_t *address, int64_t rows, int32_t *logits) {
+int64_t all_logits(const uint64_t *pc, const uint64_t *address, int64_t first, int64_t rows,
+                   int32_t *logits) {
   int64_t full = 0;
   ${p}_state state;
   ${p}_reset(&state);
   for (int64_t row = 0; row < rows; row++)
-    if (${p}_observe(&state, pc[row], address[row]))
+    if (${p}_observe(&state, pc[row], address[row]) && row >= first)
       ${p}_predict(&state, logits + ${P}_BITS * full++);
   return full;
 }
@@ -70,15 +72,21 @@ class CompiledStudent:
             if done.returncode:
                 raise RuntimeError(f"{' '.join(command)}: {done.stderr}")
             self._library = ctypes.CDLL(str(folder / "student.so"))
-        for function in (self._library.all_logits, self._library.all_bitmaps):
-            function.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p]
-        self._library.all_logits.restype = ctypes.c_int64
+        pointer, count = ctypes.c_void_p, ctypes.c_int64
+        self._library.all_logits.argtypes = [pointer, pointer, count, count, pointer]
+        self._library.all_bitmaps.argtypes = [pointer, pointer, count, pointer]
+        self._library.all_logits.restype = count
         self._library.all_bitmaps.restype = None
 
-    def logits(self, pc: np.ndarray, address: np.ndarray) -> np.ndarray:
-        """The logits at every access u64[N] with a full window before it, i32[N - L, D]."""
-        logits = np.empty((max(len(pc) - self._look_back, 0), self._bits), np.int32)
-        full = self._library.all_logits(*_pointers(pc, address), len(pc), logits.ctypes.data)
+    def logits(self, pc: np.ndarray, address: np.ndarray, first: int = 0) -> np.ndarray:
+        """The logits at accesses u64[N] from `first` on with a full window, i32[n, D].
+
+        All accesses before them fill the window and the tables.
+        """
+        count = max(len(pc) - max(first, self._look_back), 0)
+        logits = np.empty((count, self._bits), np.int32)
+        pointers = _pointers(pc, address)
+        full = self._library.all_logits(*pointers, first, len(pc), logits.ctypes.data)
         if full != len(logits):
             raise RuntimeError(f"{full} windows of {len(pc)} accesses; expected {len(logits)}")
         return logits

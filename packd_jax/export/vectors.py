@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from string import Template
 
 import numpy as np
 
-from packd_jax.features import encode
+from packd_jax.features import encode_inputs
 from packd_jax.quantize.integer_student import IntegerStudent
 from packd_jax.traces.load_trace import LoadTrace
 
@@ -79,30 +78,26 @@ def vector_program(student: IntegerStudent, name: str, header: str, rows: int = 
     )
 
 
-def reference_logits(student: IntegerStudent, pc: np.ndarray, address: np.ndarray) -> np.ndarray:
-    """The reference's logits at every access u64[N] with a full window, i32[N - L, D].
+def reference_logits(
+    student: IntegerStudent, pc: np.ndarray, address: np.ndarray, first: int = 0
+) -> np.ndarray:
+    """The reference's logits at accesses u64[N] from `first` on with a full window, i32[n, D].
 
-    Accesses go the way of a trace: through `features.encode`.
+    All accesses before them fill the window and the tables.
     """
-    features = dataclasses.replace(student.features, keep_empty_labels=True)
-    rows = len(pc) + features.horizon  # no example without a horizon
-    nothing = np.zeros(rows, np.int64)
-    behind = np.zeros(features.horizon, np.uint64)
-    trace = LoadTrace(
-        instr_id=nothing,
-        cycle=nothing,
-        address=np.concatenate([address, behind]),
-        pc=np.concatenate([pc, behind]),
-        hit=nothing.astype(np.bool_),
-    )
-    examples = encode(trace, slice(0, rows), features, student.pc_vocabulary)
-    if not examples.rows:
+    nothing = np.zeros(len(pc), np.int64)
+    trace = LoadTrace(nothing, nothing, address, pc, nothing.astype(np.bool_))
+    rows = slice(max(first, student.features.look_back), len(pc))
+    if rows.start >= rows.stop:
         return np.zeros((0, student.label_bits), np.int32)
-    return student.logits(examples.inputs)
+    return student.logits(encode_inputs(trace, rows, student.features, student.pc_vocabulary))
 
 
 def varied_accesses(student: IntegerStudent, rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """PCs and addresses u64[rows]: both ends of every delta token, PCs known, near and any."""
+    """PCs and addresses u64[rows]: both ends of every delta token, PCs known, near and any.
+
+    Now and then a PC goes on by the same delta for a while, or the program comes back to a block.
+    """
     rng = np.random.default_rng(seed)
     exact, octaves = student.features.delta_exact, student.features.delta_log_buckets
     edges = exact << np.arange(min(octaves, 50) + 1, dtype=np.int64)
@@ -112,9 +107,14 @@ def varied_accesses(student: IntegerStudent, rows: int, seed: int) -> tuple[np.n
     block = rng.integers(0, 1 << 58, rows)
     block[rng.random(rows) < 0.02] = (1 << 58) - 1
     block[rng.random(rows) < 0.02] = 0
-    for row in np.flatnonzero(rng.random(rows) < 0.9):
+    steady = np.arange(rows) % 60 > 47
+    started = np.arange(rows) // 60 * 60
+    delta = np.where(steady, delta[started], delta)
+    for row in np.flatnonzero((rng.random(rows) < 0.9) | steady):
         if row:
             block[row] = (block[row - 1] + delta[row]) % (1 << 58)
+        if row > 40 and rng.random() < 0.1 and not steady[row]:
+            block[row] = block[row - rng.integers(1, 40)]
     address = block.astype(np.uint64) << np.uint64(6) | rng.integers(0, 64, rows, np.uint64)
     pc = rng.integers(0, 1 << 64, rows, np.uint64)
     if len(student.pc_vocabulary):
@@ -122,7 +122,7 @@ def varied_accesses(student: IntegerStudent, rows: int, seed: int) -> tuple[np.n
         near = known + rng.integers(0, 3, rows, np.uint64) - np.uint64(1)
         kind = rng.random(rows)
         pc = np.where(kind < 0.6, known, np.where(kind < 0.9, near, pc))
-    return pc, address
+    return np.where(steady, pc[started], pc), address
 
 
 def fnv1a(logits: np.ndarray) -> np.ndarray:

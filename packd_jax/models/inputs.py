@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from packd_jax.config import FeatureConfig, ModelConfig
+from packd_jax.config.features import CONFIDENCES, POPULARITIES, POPULARITY_BLOCKS
 from packd_jax.models.layers import Embedding
 
 SEGMENTS = 10  # six-bit segments of a block number
@@ -23,8 +24,9 @@ class InputSpec:
 
     A batch is a dict of u8 arrays. Encoding "segments": `segments [B, L, 10]`, values 0 to 63.
     Encoding "tokens": `delta [B, L]`, `pc [B, L]`, oldest access first, and `offset [B]`, the
-    block of the current access in its page; with `local_deltas` = P > 0 also `local [B, P]`.
-    With `clusters` = K > 0 also `cluster [B]`.
+    block of the current access in its page; with `local_deltas` = P > 0 also `local [B, P]`, with
+    `local_confidence` `confidence [B]`, with `popularity` `popularity [B, 4]`. With `clusters` =
+    K > 0 also `cluster [B]`.
     """
 
     encoding: str = "tokens"  # segments | tokens
@@ -34,6 +36,8 @@ class InputSpec:
     pc_tokens: int = 56
     clusters: int = 0  # K; 0: the cluster is no input
     local_deltas: int = 0  # P
+    local_confidence: bool = False
+    popularity: bool = False
 
     def __post_init__(self) -> None:
         if self.encoding not in ("segments", "tokens"):
@@ -50,6 +54,7 @@ class InputSpec:
     @classmethod
     def of(cls, features: FeatureConfig, clusters: int = 0) -> InputSpec:
         """The inputs that `features` produces, with the id of one of `clusters` if above 0."""
+        tokens = features.encoding == "tokens"
         return cls(
             encoding=features.encoding,
             look_back=features.look_back,
@@ -57,7 +62,9 @@ class InputSpec:
             delta_vocabulary=features.delta_vocabulary,
             pc_tokens=features.pc_tokens,
             clusters=clusters,
-            local_deltas=features.local_deltas if features.encoding == "tokens" else 0,
+            local_deltas=features.local_deltas if tokens else 0,
+            local_confidence=tokens and features.local_confidence,
+            popularity=tokens and features.popularity_entries > 0,
         )
 
     def shapes(self, batch_size: int) -> dict[str, tuple[int, ...]]:
@@ -69,6 +76,8 @@ class InputSpec:
         else:
             shapes = {"delta": (rows, steps), "pc": (rows, steps), "offset": (rows,)}
             shapes |= {"local": (rows, self.local_deltas)} if self.local_deltas else {}
+            shapes |= {"confidence": (rows,)} if self.local_confidence else {}
+            shapes |= {"popularity": (rows, len(POPULARITY_BLOCKS))} if self.popularity else {}
         return shapes | ({"cluster": (rows,)} if self.clusters else {})
 
     def zeros(self, batch_size: int = 1) -> dict[str, jax.Array]:
@@ -104,6 +113,10 @@ class WindowEncoder(nn.Module):
             self.offset = Embedding(PAGE_BLOCKS, self.config.offset_width)
             if self.spec.local_deltas:
                 self.local = Embedding(self.spec.delta_vocabulary, self.config.delta_width)
+            if self.spec.local_confidence:
+                self.confidence = Embedding(CONFIDENCES, self.config.pc_width)
+            if self.spec.popularity:
+                self.popularity = Embedding(POPULARITIES, self.config.pc_width)
 
     def parts(self, inputs: Mapping[str, jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
         """Features of the accesses f32[B, L, F], and those of the window, each f32[B, W]."""
@@ -116,6 +129,11 @@ class WindowEncoder(nn.Module):
             if self.spec.local_deltas:
                 local = self.local(inputs["local"])
                 window.append(local.reshape(len(local), -1))
+            if self.spec.local_confidence:
+                window.append(self.confidence(inputs["confidence"]))
+            if self.spec.popularity:
+                popularity = self.popularity(inputs["popularity"])
+                window.append(popularity.reshape(len(popularity), -1))
         if self.spec.clusters:
             window = [*window, jax.nn.one_hot(inputs["cluster"], self.spec.clusters)]
         return accesses, window

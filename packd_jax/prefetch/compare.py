@@ -145,21 +145,18 @@ def write_results(
     write_json(path, content)
 
 
-def as_markdown(rows: Sequence[Judged]) -> str:
-    """A row for each prefetcher; speed-up is over `none` with the same inference latency."""
+def as_markdown(outcomes: Sequence[Outcome]) -> str:
+    """A row for each prefetcher; speed-up is over the first one, by estimated cycles."""
     lines = [
-        "| prefetcher | latency | bytes | issued | accuracy | coverage | late | MPKI | M cycles |"
-        " speed-up |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| prefetcher | bytes | issued | accuracy | coverage | late | MPKI | M cycles | speed-up |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    alone = {row.inference_cycles: row.outcome for row in rows if row.outcome.name == "none"}
-    for outcome, latency, *_ in rows:
-        late = ratio(outcome.late, outcome.useful + outcome.late)
+    for row in outcomes:
+        late = ratio(row.late, row.useful + row.late)
         lines.append(
-            f"| {outcome.name} | {latency} | {outcome.bytes:,} | {outcome.issued:,} |"
-            f" {100 * outcome.accuracy:.1f} % | {100 * outcome.coverage:.1f} % |"
-            f" {100 * late:.1f} % | {outcome.mpki:.2f} | {outcome.est_cycles / 1e6:.2f} |"
-            f" {alone[latency].est_cycles / outcome.est_cycles:.3f} |"
+            f"| {row.name} | {row.bytes:,} | {row.issued:,} | {100 * row.accuracy:.1f} % |"
+            f" {100 * row.coverage:.1f} % | {100 * late:.1f} % | {row.mpki:.2f} |"
+            f" {row.est_cycles / 1e6:.2f} | {outcomes[0].est_cycles / row.est_cycles:.3f} |"
         )
     return "\n".join(lines)
 

@@ -71,10 +71,10 @@ def decide(
 
 
 def storage_bits(student: Student, policy: PolicyConfig) -> int:
-    """Of all that hardware would keep: constants, the look-back, the PCs' last loads, the filter.
+    """Of all that hardware would keep: constants, state of the tokens, filter and backlog.
 
-    A float student's parameters take 32 bits each. A block number takes 42 bits (48-bit
-    addresses), a tag 16. One that adapts also keeps the integers that it started from.
+    A float student's parameters take 32 bits each. One that adapts also keeps the integers that
+    it started from.
     """
     if isinstance(student, AdaptiveStudent):
         learning = Adaptation(student.start, student.adaptation).bits
@@ -85,9 +85,7 @@ def storage_bits(student: Student, policy: PolicyConfig) -> int:
     else:
         leaves = jax.tree.leaves(student.params)
         constants = 32 * sum(leaf.size for leaf in leaves) + 64 * len(student.pc_vocabulary)
-    window = features.look_back * (42 + 8)
-    local = (16 + 42 + 8 * features.local_deltas) * features.local_entries
-    return constants + window + (local if features.local_deltas else 0) + policy.bits
+    return constants + features.state_bits + policy.bits
 
 
 def _parts(student: FloatStudent | IntegerStudent, rows: slice) -> Iterator[slice]:
