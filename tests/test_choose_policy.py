@@ -34,23 +34,39 @@ def cycles(trace, thoughts, start, policy, retention=None):
     return simulate(trace, precomputed("x", blocks, 0), MACHINE, start).est_cycles
 
 
-def test_threshold_and_nearness_are_the_best_of_all_then_lead_and_pages():
+def test_threshold_and_nearness_are_the_best_of_all_then_the_rest():
     trace, _, start, thoughts = setting()
-    found = chosen.best_policy(thoughts, trace, MACHINE, start)
+    exact = chosen.Objective(tolerance=0)
+    found = chosen.best_policy(thoughts, trace, MACHINE, start, exact)
     tried = {
         pair: cycles(trace, thoughts, start, PolicyConfig(threshold=pair[0], nearness=pair[1]))
         for pair in itertools.product(chosen.THRESHOLDS, chosen.NEARNESS)
     }
     assert len(set(tried.values())) > 1
-    assert (found.policy.threshold, found.policy.nearness) == min(tried, key=tried.get)
-    assert found.loss == cycles(trace, thoughts, start, found.policy) <= min(tried.values())
+    policy = found.policy
+    assert tried[policy.threshold, policy.nearness] == min(tried.values())
+    assert found.loss == cycles(trace, thoughts, start, policy) <= min(tried.values())
     assert found.retention is None
+
+
+def test_of_those_as_good_as_the_best_the_thriftiest():
+    policies = [PolicyConfig(threshold=t) for t in (0.1, 0.2, 0.3)]
+    tried = [
+        chosen.Choice(policy, None, loss, issued)
+        for policy, loss, issued in zip(policies, (1000, 1009, 1011), (50, 40, 10))
+    ]
+    assert chosen.Objective().best(tried) == tried[1]
+    assert chosen.Objective(tolerance=0).best(tried) == tried[0]
+    assert chosen.Objective(tolerance=0.5).best(tried) == tried[2]
+    negative = [c._replace(loss=-c.loss) for c in tried]
+    assert chosen.Objective("coverage", tolerance=0.002).best(negative) == negative[2]
 
 
 def test_retention_is_chosen_among_those_given():
     trace, _, start, thoughts = setting()
     tables = RetentionConfig(4, 15), RetentionConfig(256, 1)
-    found = chosen.best_policy(thoughts, trace, MACHINE, start, retentions=tables)
+    exact = chosen.Objective(tolerance=0)
+    found = chosen.best_policy(thoughts, trace, MACHINE, start, exact, tables)
     assert found.retention in tables
     for table in tables:
         assert found.loss <= cycles(trace, thoughts, start, found.policy, table)
@@ -84,3 +100,5 @@ def test_objectives():
         chosen.Objective("speed")
     with pytest.raises(ConfigError, match=r"objective.accuracy_floor = 2: expected 0 to 1"):
         chosen.Objective("coverage", 2)
+    with pytest.raises(ConfigError, match=r"objective.tolerance = 1: expected 0 or more, below 1"):
+        chosen.Objective(tolerance=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,11 +26,13 @@ WARM_LOADS = 1 << 17  # four times the blocks of an LLC of 2 MiB
 
 
 class Choice(NamedTuple):
-    """What was chosen, and its loss on the loads that it was chosen by (NaN without any)."""
+    """What was chosen, its loss on the loads that it was chosen by (NaN without any), and how
+    many prefetches it sent to DRAM there."""
 
     policy: PolicyConfig
     retention: RetentionConfig | None
     loss: float
+    issued: int
 
 
 @dataclass(frozen=True)
@@ -39,12 +41,15 @@ class Objective:
 
     name: str = "cycles"  # cycles: fewest estimated | coverage: most, at an accuracy floor
     accuracy_floor: float = 0.5
+    tolerance: float = 0.01  # of policies whose loss is so close to the least, the thriftiest
 
     def __post_init__(self) -> None:
         known = ("cycles", "coverage")
         require(self.name in known, "objective.name", self.name, f"one of {known}")
         floor = self.accuracy_floor
         require(0 <= floor <= 1, "objective.accuracy_floor", floor, "0 to 1")
+        tolerance = self.tolerance
+        require(0 <= tolerance < 1, "objective.tolerance", tolerance, "0 or more, below 1")
 
     def loss(self, outcome: Outcome) -> float:
         """The less, the better. Below the floor any gain of accuracy is better than coverage."""
@@ -52,6 +57,16 @@ class Objective:
             return outcome.est_cycles
         missing = self.accuracy_floor - outcome.accuracy
         return -outcome.coverage if missing <= 0 else 1 + missing
+
+    def best(self, tried: Iterable[Choice]) -> Choice:
+        """The one that sends the fewest prefetches to DRAM among those as good as the best.
+
+        What the choosing loads cannot tell apart other loads may: useless blocks cost most there.
+        """
+        every = list(tried)
+        least = min(choice.loss for choice in every)
+        close = [c for c in every if c.loss <= least + self.tolerance * abs(least)]
+        return min(close, key=lambda choice: choice.issued)
 
 
 def choose_policy(
@@ -80,35 +95,28 @@ def best_policy(
     """The policy and the retention that do best from instruction `start` of the trace on.
 
     `thoughts` are those of the loads from there on. Threshold and nearness are chosen first; then,
-    if there is a choice, retention with another threshold; then the least lead, whether pages
-    are crossed, and the backlog. Of equals the first is chosen. `WARM_LOADS` before `start` fill
-    the LLC.
+    if there is a choice, retention with another threshold; then, without tolerance, the least
+    lead, whether pages are crossed, and the backlog. `WARM_LOADS` before `start` fill the LLC.
     """
     usual = PolicyConfig(degree=machine.degree)
     first = window_rows(trace, 0, start, "instructions").stop
     if first == trace.rows:
-        return Choice(usual, retentions[0], math.nan)
+        return Choice(usual, retentions[0], math.nan, 0)
     warm = slice(max(0, first - WARM_LOADS), trace.rows)
 
     def tried(policy: PolicyConfig, retention: RetentionConfig | None) -> Choice:
         blocks = precomputed("", decide(thoughts, trace, policy, retention)[warm], 0)
         outcome = simulate(trace.take(warm), blocks, machine, start)
-        return Choice(policy, retention, objective.loss(outcome))
+        return Choice(policy, retention, objective.loss(outcome), outcome.issued)
 
-    best = min(
-        (
-            tried(replace(usual, threshold=threshold, nearness=nearness), retentions[0])
-            for threshold, nearness in itertools.product(THRESHOLDS, NEARNESS)
-        ),
-        key=_loss,
+    best = objective.best(
+        tried(replace(usual, threshold=threshold, nearness=nearness), retentions[0])
+        for threshold, nearness in itertools.product(THRESHOLDS, NEARNESS)
     )
     if len(retentions) > 1:
-        best = min(
-            (
-                tried(replace(best.policy, threshold=threshold), retention)
-                for threshold, retention in itertools.product(THRESHOLDS, retentions)
-            ),
-            key=_loss,
+        best = objective.best(
+            tried(replace(best.policy, threshold=threshold), retention)
+            for threshold, retention in itertools.product(THRESHOLDS, retentions)
         )
     return min(
         (
@@ -118,9 +126,5 @@ def best_policy(
             )
             for lead, cross_page, backlog in itertools.product(LEADS, (True, False), BACKLOGS)
         ),
-        key=_loss,
+        key=lambda choice: choice.loss,
     )
-
-
-def _loss(choice: Choice) -> float:
-    return choice.loss
