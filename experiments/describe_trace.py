@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
 
 def describe(trace: LoadTrace) -> str:
     """Rows, last instruction, hit rate, share of small block deltas between loads, PCs."""
-    block = (trace.address >> np.uint64(6)).astype(np.int64)
+    block = trace.block
     small = np.abs(np.diff(block)) <= 128
     share = small.mean() if len(small) else 0.0
     return (

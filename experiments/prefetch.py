@@ -63,7 +63,10 @@ def main(argv: Sequence[str]) -> None:
     if WRITE.value:
         name = WRITER.value
         if name == "best":
-            name = min(STUDENTS[1:], key=lambda one: written[one][0])
+            integers = [one for one in STUDENTS[1:] if one in written]
+            name = min(integers, key=lambda one: written[one][0], default=STUDENTS[0])
+        if name not in written:
+            raise ConfigError(f"--writer={name}: expected one of {', '.join(written)}")
         Path(WRITE.value).parent.mkdir(parents=True, exist_ok=True)
         lines = write_prefetch_file(Path(WRITE.value), trace, written[name][1], from_instr)
         print(f"{WRITE.value}: {lines:,} prefetches of {name}", file=sys.stderr)

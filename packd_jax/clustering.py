@@ -33,7 +33,7 @@ def window_features(trace: LoadTrace, rows: np.ndarray, look_back: int, feature:
     (E = look_back each), "t": the page offset of the current block (E = 1), which needs no
     learning to be known. `rows` i64[N] are the current accesses; all are >= look_back.
     """
-    block = (trace.address >> np.uint64(6)).astype(np.int64)
+    block = trace.block
     if feature == "t":
         return (block[rows, None] & 63).astype(np.float64)
     past = rows[:, None] + np.arange(1 - look_back, 1)

@@ -87,7 +87,7 @@ def encode(
     rows = example_rows(window, config)
     # Everything an example can see or predict: look-back, one more for its delta, horizon.
     part = trace.take(slice(rows.start, rows.stop + config.horizon))
-    block = (part.address >> np.uint64(6)).astype(np.int64)
+    block = part.block
     counted = ~part.hit if config.miss_labels else np.ones(len(block), np.bool_)
     count = rows.stop - rows.start
     labels = _delta_bitmaps(block, counted, 0, count, config.horizon, config.delta_bound)
@@ -104,7 +104,7 @@ def encode_inputs(
     """The inputs alone, of rows that have `look_back` accesses up to them and one before these."""
     part = trace.take(slice(max(rows.start - config.look_back, 0), rows.stop))
     first, count = min(config.look_back, rows.start), rows.stop - rows.start
-    block = (part.address >> np.uint64(6)).astype(np.int64)
+    block = part.block
     if config.encoding == "segments":
         return {"segments": _segment_windows(block, first, count, config.look_back)}
     from_current = config.delta_from == "current"

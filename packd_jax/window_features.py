@@ -30,7 +30,7 @@ def window_tokens(trace: LoadTrace, rows: slice, config: FeatureConfig) -> dict[
     found: dict[str, np.ndarray] = {}
     if not (config.local_deltas or config.popularity_entries):
         return found
-    block = (trace.address[: rows.stop] >> np.uint64(6)).astype(np.int64)
+    block = trace.take(slice(rows.stop)).block
     if config.local_deltas:
         pc, entries = trace.pc[: rows.stop], config.local_entries
         exact, log_buckets = config.delta_exact, config.delta_log_buckets

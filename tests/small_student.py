@@ -22,9 +22,9 @@ TABLES = {  # features that come of tables
 
 
 @functools.cache
-def float_student(depth=1, width=3, seed=0, clusters=0, pc_width=1, **features):
+def float_student(depth=1, width=3, seed=0, clusters=0, pc_width=1, family="token_mlp", **features):
     """A FloatStudent over `small_study.FEATURES`, whose fields `features` replace."""
-    config = ModelConfig(width=width, depth=depth, pc_width=pc_width)
+    config = ModelConfig(family, width=width, depth=depth, pc_width=pc_width)
     encoding = dataclasses.replace(small_study.FEATURES, **features)
     spec = InputSpec.of(encoding, clusters)
     model = build_model(config, spec)
@@ -32,7 +32,7 @@ def float_student(depth=1, width=3, seed=0, clusters=0, pc_width=1, **features):
     params = jax.tree.map(np.asarray, init(jax.random.key(seed))["params"])
     rng = np.random.default_rng(seed)
     for name, layer in params.items():
-        if name != "encoder":  # biases begin at zero
+        if name != "encoder" and "bias" in layer:  # biases begin at zero
             layer["bias"] = rng.normal(size=layer["bias"].shape).astype(np.float32)
     vocabulary = learn_pc_vocabulary([small_study.trace().pc], encoding.pc_vocabulary)
     return FloatStudent(config, encoding, clusters, params, vocabulary, 0.5)

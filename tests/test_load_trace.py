@@ -86,3 +86,9 @@ def test_an_error_says_which_file_where_what_was_given_and_expected():
     assert (error.path, error.where) == ("a/t.txt", "line 7")
     assert (error.given, error.expected) == ("hit = '2'", "0 or 1")
     assert isinstance(error, ValueError)
+
+
+def test_blocks_are_of_64_bytes():
+    address = np.array([0, 63, 64, 2**63 + 65], np.uint64)
+    trace = LoadTrace(*[np.zeros(4, np.int64)] * 2, address, address, np.zeros(4, bool))
+    assert trace.block.tolist() == [0, 0, 1, 2**57 + 1] and trace.block.dtype == np.int64

@@ -8,7 +8,8 @@ import pytest
 import small_student
 import small_study
 
-from packd_jax.config import CacheLevelConfig
+from packd_jax.config import CacheLevelConfig, ConfigError
+from packd_jax.prefetch import compare as compare_module
 from packd_jax.prefetch.baselines import BASELINES
 from packd_jax.prefetch.compare import (
     STUDENTS,
@@ -85,6 +86,18 @@ def test_nothing_judged_changes_what_was_chosen():
         assert one.choice == two.choice
         if before is not None:
             np.testing.assert_array_equal(before[~later], after[~later])
+
+
+def test_students_without_integers_are_judged_as_they_are():
+    trace = small_study.trace(500)
+    student = small_student.float_student()
+    mixer = small_student.float_student(family="mixer", width=4)
+    (only,) = variants(mixer, trace, FROM)
+    assert only.name == "student_fp32"
+    ((row, _),) = compare_module.judge_student(only, trace, MACHINES[:1], FROM)
+    assert row.outcome.loads == sum(trace.instr_id >= FROM)
+    with pytest.raises(ConfigError, match="2 clusters as an input: expected a student without"):
+        variants(student._replace(clusters=2), trace, FROM)
 
 
 def test_results_and_tables(tmp_path):

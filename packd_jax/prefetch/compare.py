@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from packd_jax.config import ConfigError
 from packd_jax.features import encode
 from packd_jax.json_files import write_json
 from packd_jax.prefetch.baselines import BASELINES
@@ -83,8 +84,16 @@ def variants(student: FloatStudent, trace: LoadTrace, from_instr: int) -> list[V
     """The student as it is; in 8-bit integers; these learning on; and touching what should stay.
 
     The integers' ranges and, if need be, their fine-tuning are those of the loads before the
-    ones that policies are chosen by.
+    ones that policies are chosen by. Only a token_mlp over tokens has integers. Raises ConfigError
+    for a student that needs more than the loads and its parameters.
     """
+    if student.clusters or student.model.family == "resnet":
+        raise ConfigError(
+            f"a {student.model.family} with {student.clusters} clusters as an input: expected a"
+            " student without cluster ids and batch statistics, like a token_mlp of the arm no_kd"
+        )
+    if student.model.family != "token_mlp" or student.features.encoding != "tokens":
+        return [Variant(STUDENTS[0], student)]
     start = _choosing_start(from_instr)
     rows = [window_rows(trace, *w, "instructions") for w in ((0, start), (start, from_instr))]
     examples = [encode(trace, part, student.features, student.pc_vocabulary) for part in rows]

@@ -61,7 +61,7 @@ def decide(
 
     With `retention`, places that are left hold blocks of the LLC that are touched to stay there.
     """
-    block = (trace.address >> np.uint64(6)).astype(np.int64)
+    block = trace.block
     chosen = np.full((trace.rows, config.degree), NONE, np.int64)
     policy: Policy | None = None
     for rows, probability in thoughts:
@@ -97,7 +97,7 @@ def _parts(student: FloatStudent | IntegerStudent, rows: slice) -> Iterator[slic
 def _adapted(student: AdaptiveStudent, trace: LoadTrace, rows: slice) -> Iterator[Thought]:
     """As `probabilities`; what it learns begins with the trace, whatever the rows."""
     start, learning = student.start, Adaptation(student.start, student.adaptation)
-    block = (trace.address >> np.uint64(6)).astype(np.int64)
+    block = trace.block
     for part in _parts(start, slice(0, rows.stop)):
         inputs = encode_inputs(trace, part, start.features, start.pc_vocabulary)
         units = np.concatenate([units for _, units in start.hidden(inputs)])

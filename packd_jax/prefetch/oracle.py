@@ -16,7 +16,7 @@ def oracle(trace: LoadTrace, ahead: int = AHEAD) -> Prefetcher:
     A bound on what a prefetcher with one prefetch a load can do, not on all of them: it neither
     chooses the lead by latency nor saves the prefetches of blocks that are there anyway.
     """
-    block = (trace.address >> np.uint64(6)).astype(np.int64)
+    block = trace.block
     later = np.full((trace.rows, 1), -1, np.int64)
     later[:-ahead, 0] = block[ahead:]
     return precomputed("oracle", later, 0)

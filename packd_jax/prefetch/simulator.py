@@ -39,7 +39,6 @@ from packd_jax.prefetch.outcome import Outcome, ratio
 from packd_jax.prefetch.prefetcher import OBSERVE, Prefetcher
 from packd_jax.traces.load_trace import LoadTrace, window_rows
 
-BLOCK_BITS = 6  # bytes of a block
 PAGE_BITS = 6  # blocks of a 4 KiB page
 
 
@@ -65,7 +64,7 @@ def simulate(
         raise ValueError(f"from_instr = {from_instr}: expected at most {last}, the last load's")
     first_row = window_rows(trace, from_instr, last + 1, "instructions").start
     instructions = last + 1 - max(from_instr, int(trace.instr_id[0]))
-    block = (trace.address >> np.uint64(BLOCK_BITS)).astype(np.int64)
+    block = trace.block
     lines, board = empty_memory(machine)
     before = np.zeros_like(board)
     waited = _compiled()(

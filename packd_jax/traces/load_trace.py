@@ -24,6 +24,11 @@ class LoadTrace(NamedTuple):
     def rows(self) -> int:
         return len(self.instr_id)
 
+    @property
+    def block(self) -> np.ndarray:
+        """Numbers of the 64-byte blocks, i64[N]."""
+        return (self.address >> np.uint64(6)).astype(np.int64)
+
     def take(self, rows: slice | np.ndarray) -> LoadTrace:
         """The given rows as a trace of their own."""
         return LoadTrace(*(column[rows] for column in self))
