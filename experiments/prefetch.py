@@ -11,6 +11,7 @@ two a load, each from what is known up to that load; of the integer student that
 loads speak for, if none is named.
 """
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from absl import flags
 
 from experiments.command_line import run
 from packd_jax.config import ConfigError
+from packd_jax.prefetch.choose_policy import OBJECTIVES, Objective
 from packd_jax.prefetch.compare import STUDENTS, as_line, as_markdown, compare, write_results
 from packd_jax.prefetch.machine import Machine
 from packd_jax.prefetch.mldpc_file import write_prefetch_file
@@ -36,6 +38,8 @@ TO_INSTR = flags.DEFINE_integer("to_instr", 0, "the one behind the last; 0: all"
 INFERENCE = flags.DEFINE_list(
     "inference_cycles", ["0"], "from a load until its prefetches are known; several: a table each"
 )
+OBJECTIVE = flags.DEFINE_enum("objective", "cycles", OBJECTIVES, "what policies are chosen for")
+FLOOR = flags.DEFINE_float("accuracy_floor", 0.5, "of policies chosen for coverage", 0, 1)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -45,6 +49,7 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError(f"--inference_cycles={','.join(INFERENCE.value)}: expected whole numbers")
     if Path(WRITE.value).is_dir() and WRITE.value:
         raise ConfigError(f"--write={WRITE.value}: a folder; expected a file")
+    objective = Objective(OBJECTIVE.value, FLOOR.value)
     machines = [Machine(inference_cycles=int(cycles)) for cycles in INFERENCE.value]
     student, meta = load_student(CHECKPOINT.value)
     trace = read_trace(TRACE.value)
@@ -54,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     if from_instr > last:
         raise ConfigError(f"--from_instr={from_instr}: expected at most {last}, the last load's")
     judged, written = [], {}
-    for row, blocks in compare(trace, student, machines, from_instr):
+    for row, blocks in compare(trace, student, machines, from_instr, objective):
         judged.append(row)
         print(as_line(row), file=sys.stderr)
         at_first = row.inference_cycles == machines[0].inference_cycles
@@ -75,6 +80,7 @@ def main(argv: Sequence[str]) -> None:
         "checkpoint": CHECKPOINT.value,
         "student": meta["config"],
         "from_instr": from_instr,
+        "objective": dataclasses.asdict(objective),
     }
     write_results(judged, machines[0], about, Path(WORKDIR.value) / "results.json")
     for machine in machines:

@@ -11,6 +11,7 @@ import small_study
 from packd_jax.config import CacheLevelConfig, ConfigError
 from packd_jax.prefetch import compare as compare_module
 from packd_jax.prefetch.baselines import BASELINES
+from packd_jax.prefetch.choose_policy import Objective
 from packd_jax.prefetch.compare import (
     STUDENTS,
     as_line,
@@ -98,6 +99,16 @@ def test_students_without_integers_are_judged_as_they_are():
     assert row.outcome.loads == sum(trace.instr_id >= FROM)
     with pytest.raises(ConfigError, match="2 clusters as an input: expected a student without"):
         variants(student._replace(clusters=2), trace, FROM)
+
+
+def test_policies_are_chosen_for_the_objective():
+    trace, student, _ = compared()
+    integers = variants(student, trace, FROM)[1]
+    choices = []
+    for objective in (Objective(), Objective("coverage", 0.0)):
+        ((row, _),) = compare_module.judge_student(integers, trace, MACHINES[:1], FROM, objective)
+        choices.append(row.choice)
+    assert choices[0].loss > 0 >= choices[1].loss >= -1
 
 
 def test_results_and_tables(tmp_path):

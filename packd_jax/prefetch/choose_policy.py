@@ -18,6 +18,7 @@ from packd_jax.prefetch.retention import RetentionConfig
 from packd_jax.prefetch.simulator import simulate
 from packd_jax.traces.load_trace import LoadTrace, window_rows
 
+OBJECTIVES = ("cycles", "coverage")
 THRESHOLDS = (0.001, 0.005, 0.02, 0.05, 0.1, 0.2, 0.4)
 NEARNESS = (0, 16)
 LEADS = (1, 2, 4)
@@ -44,8 +45,7 @@ class Objective:
     tolerance: float = 0.01  # of policies whose loss is so close to the least, the thriftiest
 
     def __post_init__(self) -> None:
-        known = ("cycles", "coverage")
-        require(self.name in known, "objective.name", self.name, f"one of {known}")
+        require(self.name in OBJECTIVES, "objective.name", self.name, f"one of {OBJECTIVES}")
         floor = self.accuracy_floor
         require(0 <= floor <= 1, "objective.accuracy_floor", floor, "0 to 1")
         tolerance = self.tolerance
@@ -69,13 +69,16 @@ class Objective:
         return min(close, key=lambda choice: choice.issued)
 
 
+FEWEST_CYCLES = Objective()
+
+
 def choose_policy(
     student: Student,
     trace: LoadTrace,
     machine: Machine,
     start: int,
     stop: int,
-    objective: Objective = Objective(),
+    objective: Objective = FEWEST_CYCLES,
 ) -> PolicyConfig:
     """The policy that does best over instructions [start, stop) of the trace, see `best_policy`."""
     known = trace.take(window_rows(trace, 0, stop, "instructions"))
@@ -89,7 +92,7 @@ def best_policy(
     trace: LoadTrace,
     machine: Machine,
     start: int,
-    objective: Objective = Objective(),
+    objective: Objective = FEWEST_CYCLES,
     retentions: Sequence[RetentionConfig | None] = (None,),
 ) -> Choice:
     """The policy and the retention that do best from instruction `start` of the trace on.

@@ -13,7 +13,7 @@ from packd_jax.config import ConfigError
 from packd_jax.features import encode
 from packd_jax.json_files import write_json
 from packd_jax.prefetch.baselines import BASELINES
-from packd_jax.prefetch.choose_policy import Choice, best_policy
+from packd_jax.prefetch.choose_policy import FEWEST_CYCLES, Choice, Objective, best_policy
 from packd_jax.prefetch.learned import (
     AdaptiveStudent,
     Student,
@@ -65,7 +65,11 @@ class Variant(NamedTuple):
 
 
 def compare(
-    trace: LoadTrace, student: FloatStudent, machines: Sequence[Machine], from_instr: int
+    trace: LoadTrace,
+    student: FloatStudent,
+    machines: Sequence[Machine],
+    from_instr: int,
+    objective: Objective = FEWEST_CYCLES,
 ) -> Iterator[tuple[Judged, np.ndarray | None]]:
     """Judges every prefetcher on the loads from instruction `from_instr` on, on each machine.
 
@@ -77,7 +81,7 @@ def compare(
             outcome = simulate(trace, prefetcher, machine, from_instr)
             yield Judged(outcome, machine.inference_cycles), None
     for variant in variants(student, trace, from_instr):
-        yield from judge_student(variant, trace, machines, from_instr)
+        yield from judge_student(variant, trace, machines, from_instr, objective)
 
 
 def variants(student: FloatStudent, trace: LoadTrace, from_instr: int) -> list[Variant]:
@@ -109,7 +113,11 @@ def variants(student: FloatStudent, trace: LoadTrace, from_instr: int) -> list[V
 
 
 def judge_student(
-    variant: Variant, trace: LoadTrace, machines: Sequence[Machine], from_instr: int
+    variant: Variant,
+    trace: LoadTrace,
+    machines: Sequence[Machine],
+    from_instr: int,
+    objective: Objective = FEWEST_CYCLES,
 ) -> Iterator[tuple[Judged, np.ndarray]]:
     """The student on the same loads, on each machine, and its prefetches i64[N, degree].
 
@@ -127,7 +135,7 @@ def judge_student(
         if r.start < known.rows
     ]
     for machine in machines:
-        choice = best_policy(before, known, machine, start, retentions=variant.retentions)
+        choice = best_policy(before, known, machine, start, objective, variant.retentions)
         blocks = decide(thoughts, trace, choice.policy, choice.retention)
         bits = storage_bits(variant.student, choice.policy)
         bits += choice.retention.bits if choice.retention else 0
