@@ -54,14 +54,8 @@ def test_a_table_and_a_prefetch_file(given, tmp_path):
     assert f"{out}: {len(written.instr_id):,} prefetches of student_int8" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--inference_cycles=fast"], "--inference_cycles=fast: expected whole numbers"),
-        (["--from_instr=90000"], "--from_instr=90000: expected at most 8990"),
-    ],
-)
-def test_mistakes_are_said_in_a_line(given, tmp_path, arguments, message):
-    result = run(*given, f"--workdir={tmp_path}", *arguments)
-    assert result.returncode == 2 and message in result.stderr
+def test_mistakes_are_said_in_a_line(given, tmp_path):
+    result = run(*given, f"--workdir={tmp_path}", "--from_instr=90000")
+    assert result.returncode == 2
+    assert "--from_instr=90000: expected at most 8990, the last load's" in result.stderr
     assert "Traceback" not in result.stderr and not list(tmp_path.iterdir())
