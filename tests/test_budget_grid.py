@@ -44,7 +44,7 @@ def test_sizes_count_everything():
     biases = 2 * 4 + 1 + 16 + 1
     scales = 2 * 2 + 1
     constants = tables + weights + biases + scales + 4 + 8 + 4 * 2  # threshold, first PC, offsets
-    state = (3 * (42 + 8) + 8 * 2 * 64 + 7) // 8  # look-back, filter
+    state = (3 * (42 + 8) + 8 * 2 * 64 + 8 * 42 + 7) // 8  # look-back, filter, backlog
     assert plain.bytes == constants + state
     assert plain.cycles == (3 + 4) + 7 + (2 + 6) + (2 + 6) + 2 * (1 + 1)
 

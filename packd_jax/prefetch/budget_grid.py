@@ -16,6 +16,7 @@ from packd_jax.features import learn_pc_vocabulary
 from packd_jax.models import InputSpec
 from packd_jax.models.inputs import PAGE_BLOCKS
 from packd_jax.prefetch.budget_config import BudgetConfig, Design
+from packd_jax.prefetch.choose_policy import BACKLOGS
 from packd_jax.prefetch.learned import storage_bits
 from packd_jax.prefetch.policy import PolicyConfig
 from packd_jax.quantize import IntegerStudent
@@ -28,7 +29,7 @@ class Sized(NamedTuple):
     """A design with what it needs, known before it is trained."""
 
     design: Design
-    bytes: int  # constants, look-back and filter
+    bytes: int  # constants, look-back, filter, and the largest backlog that may be chosen
     cycles: int  # of a prediction
 
 
@@ -43,7 +44,8 @@ def sized(
         student = untrained(
             config.entry(design), design.weight_bits, vocabularies[design.vocabulary[2]]
         )
-        bits = storage_bits(student, PolicyConfig(filter_blocks=design.filter_blocks))
+        policy = PolicyConfig(filter_blocks=design.filter_blocks, backlog=max(BACKLOGS))
+        bits = storage_bits(student, policy)
         found.append(Sized(design, -(-bits // 8), kernel_cycles(student, machine, degree).total))
     return found
 
