@@ -18,6 +18,7 @@ from packd_jax.quantize import IntegerStudent
 
 FRACTION = 16  # bits of a weight that learns, below the 8 bits that it is used with
 BIAS_FRACTION = 8
+LARGEST_BIAS = (1 << 23) - 1
 WHOLE = 1 << 12  # a probability of 1
 SCALE_BITS = 24  # of the table's steps per integer logit
 STEPS = 16  # of the sigmoid's table per unit of logit, which reaches from -8 to 8
@@ -63,9 +64,10 @@ class Adaptation:
     @property
     def bits(self) -> int:
         """Of its state: 24 a weight and a bias, and of each load that waits its block (42), its
-        place (8), 8 a unit, and 12 a thought and 1 a label of each delta."""
+        age (8, or what the horizon needs), 8 a unit, and 12 a thought and 1 a label of each delta."""
         units, deltas = self._kernel.shape
-        return 24 * (units + 1) * deltas + len(self._whose) * (50 + 8 * units + 13 * deltas)
+        age = max(8, self.horizon.bit_length())
+        return 24 * (units + 1) * deltas + len(self._whose) * (42 + age + 8 * units + 13 * deltas)
 
     def logits(self, units: np.ndarray, block: np.ndarray, hit: np.ndarray) -> np.ndarray:
         """Logits i32[N, D] of the next N loads; no row depends on a later one.
@@ -109,7 +111,7 @@ def _adapt(
         if whose[slot, 1] >= 0 and place - whose[slot, 1] >= horizon:
             for d in range(bits):
                 error = WHOLE * label[slot, d] - thought[slot, d]
-                bias[d] += error
+                bias[d] = min(max(bias[d] + error, -LARGEST_BIAS), LARGEST_BIAS)
                 for unit in range(width):
                     step = (error * waiting_units[slot, unit] + half) >> rate_shift
                     kernel[unit, d] = min(max(kernel[unit, d] + step, -largest), largest)
