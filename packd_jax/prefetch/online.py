@@ -64,7 +64,7 @@ class Adaptation:
     @property
     def bits(self) -> int:
         """Of its state: 24 a weight and a bias, and of each load that waits its block (42), its
-        age (8, or what the horizon needs), 8 a unit, and 12 a thought and 1 a label of each delta."""
+        age (8, or what the horizon takes), 8 a unit, and 12 a thought and 1 a label a delta."""
         units, deltas = self._kernel.shape
         age = max(8, self.horizon.bit_length())
         return 24 * (units + 1) * deltas + len(self._whose) * (42 + age + 8 * units + 13 * deltas)
