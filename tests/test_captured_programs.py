@@ -9,7 +9,7 @@ import pytest
 
 from experiments.configs.packd import study
 from packd_jax.config import CacheLevelConfig
-from packd_jax.prefetch.compare import judge_student, variants
+from packd_jax.prefetch.compare import judge_student, think, variants
 from packd_jax.prefetch.machine import Machine
 from packd_jax.protocol import run_study
 from packd_jax.quantize import load_student
@@ -104,7 +104,8 @@ def test_what_is_regular_is_predicted_and_what_is_not_is_not(
     machine = Machine(llc=CacheLevelConfig(256 * 1024, 16, 20))
     from_instr = int(trace.instr_id[trace.rows // 2])
     integers = variants(student, trace, from_instr)[1]
-    ((row, blocks),) = judge_student(integers, trace, [machine], from_instr)
+    thoughts = think(integers.student, trace, from_instr)
+    ((row, blocks),) = judge_student(integers, thoughts, trace, [machine], from_instr)
     outcome = row.outcome
     if regular:
         # The loop has no time for more than half of its blocks, so the others are late.

@@ -9,7 +9,6 @@ import small_student
 import small_study
 
 from packd_jax.config import CacheLevelConfig, ConfigError
-from packd_jax.prefetch import compare as compare_module
 from packd_jax.prefetch.baselines import BASELINES
 from packd_jax.prefetch.choose_policy import Objective
 from packd_jax.prefetch.compare import (
@@ -17,6 +16,8 @@ from packd_jax.prefetch.compare import (
     as_line,
     as_markdown,
     compare,
+    judge_student,
+    think,
     variants,
     write_results,
 )
@@ -75,14 +76,12 @@ def test_retention_is_labelled_and_counted():
 
 def test_nothing_judged_changes_what_was_chosen():
     trace, student, found = compared()
-    rows = trace.rows
     later = trace.instr_id >= FROM
     other = trace._replace(
         address=np.where(later, trace.address + np.uint64(64 * 7), trace.address),
         pc=np.where(later, np.uint64(0x999), trace.pc),
     )
     again = list(compare(other, student, MACHINES, FROM))
-    assert rows == other.rows
     for (one, before), (two, after) in zip(found, again):
         assert one.choice == two.choice
         if before is not None:
@@ -95,7 +94,8 @@ def test_students_without_integers_are_judged_as_they_are():
     mixer = small_student.float_student(family="mixer", width=4)
     (only,) = variants(mixer, trace, FROM)
     assert only.name == "student_fp32"
-    ((row, _),) = compare_module.judge_student(only, trace, MACHINES[:1], FROM)
+    thoughts = think(mixer, trace, FROM)
+    ((row, _),) = judge_student(only, thoughts, trace, MACHINES[:1], FROM)
     assert row.outcome.loads == sum(trace.instr_id >= FROM)
     with pytest.raises(ConfigError, match="2 clusters as an input: expected a student without"):
         variants(student._replace(clusters=2), trace, FROM)
@@ -106,7 +106,8 @@ def test_policies_are_chosen_for_the_objective():
     integers = variants(student, trace, FROM)[1]
     choices = []
     for objective in (Objective(), Objective("coverage", 0.0)):
-        ((row, _),) = compare_module.judge_student(integers, trace, MACHINES[:1], FROM, objective)
+        thoughts = think(integers.student, trace, FROM)
+        ((row, _),) = judge_student(integers, thoughts, trace, MACHINES[:1], FROM, objective)
         choices.append(row.choice)
     assert choices[0].loss > 0 >= choices[1].loss >= -1
 

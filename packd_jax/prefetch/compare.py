@@ -17,6 +17,7 @@ from packd_jax.prefetch.choose_policy import FEWEST_CYCLES, Choice, Objective, b
 from packd_jax.prefetch.learned import (
     AdaptiveStudent,
     Student,
+    Thought,
     decide,
     probabilities,
     storage_bits,
@@ -80,8 +81,11 @@ def compare(
         for prefetcher in (*(make() for make in BASELINES.values()), oracle(trace)):
             outcome = simulate(trace, prefetcher, machine, from_instr)
             yield Judged(outcome, machine.inference_cycles), None
+    thinker, thoughts = None, []
     for variant in variants(student, trace, from_instr):
-        yield from judge_student(variant, trace, machines, from_instr, objective)
+        if variant.student is not thinker:
+            thinker, thoughts = variant.student, think(variant.student, trace, from_instr)
+        yield from judge_student(variant, thoughts, trace, machines, from_instr, objective)
 
 
 def variants(student: FloatStudent, trace: LoadTrace, from_instr: int) -> list[Variant]:
@@ -112,8 +116,17 @@ def variants(student: FloatStudent, trace: LoadTrace, from_instr: int) -> list[V
     ]
 
 
+def think(student: Student, trace: LoadTrace, from_instr: int) -> list[Thought]:
+    """What the student thinks at the judged loads, and at those that choose its policy."""
+    first = window_rows(trace, 0, _choosing_start(from_instr), "instructions").stop
+    # Half floats: there is a probability for each delta at each load.
+    found = probabilities(student, trace, slice(first, trace.rows))
+    return [(part, p.astype(np.float16)) for part, p in found]
+
+
 def judge_student(
     variant: Variant,
+    thoughts: Sequence[Thought],
     trace: LoadTrace,
     machines: Sequence[Machine],
     from_instr: int,
@@ -121,14 +134,11 @@ def judge_student(
 ) -> Iterator[tuple[Judged, np.ndarray]]:
     """The student on the same loads, on each machine, and its prefetches i64[N, degree].
 
-    Its policy is chosen anew for each machine, by the last `CHOOSING_SHARE`-th of the
-    instructions before `from_instr`.
+    `thoughts` are those that `think` gives. The policy is chosen anew for each machine, by the last
+    `CHOOSING_SHARE`-th of the instructions before `from_instr`.
     """
     start = _choosing_start(from_instr)
     known = trace.take(window_rows(trace, 0, from_instr, "instructions"))
-    rows = slice(window_rows(known, start, from_instr, "instructions").start, trace.rows)
-    # Half floats: there is a probability for each delta at each load.
-    thoughts = [(r, p.astype(np.float16)) for r, p in probabilities(variant.student, trace, rows)]
     before = [
         (slice(r.start, min(r.stop, known.rows)), p[: known.rows - r.start])
         for r, p in thoughts

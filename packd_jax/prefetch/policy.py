@@ -44,7 +44,6 @@ class PolicyConfig:
             size,
             "0 or a power of two",
         )
-
         require(0 <= self.backlog <= 1024, "policy.backlog", self.backlog, "0 to 1024")
 
     @property

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import PurePath
+from statistics import geometric_mean as mean
 from typing import Any
-
-import numpy as np
 
 from packd_jax import report_html as html
 from packd_jax.json_files import plain_json
@@ -89,7 +88,7 @@ def gains(several: Sequence[Results]) -> dict[str, dict[int, dict[str, float]]]:
                 at = runs.setdefault(row["name"], {}).setdefault(cycles, {})
                 at.setdefault(trace, []).append(gain)
     return {
-        name: {c: {t: _mean(of) for t, of in at.items()} for c, at in sorted(latencies.items())}
+        name: {c: {t: mean(of) for t, of in at.items()} for c, at in sorted(latencies.items())}
         for name, latencies in runs.items()
     }
 
@@ -98,7 +97,7 @@ def means(several: Sequence[Results]) -> dict[str, dict[int, float]]:
     """Geometric means of `gains` over all traces, for those prefetchers that have one of each."""
     traces = set(trace_names(several))
     return {
-        name: {c: _mean(at.values()) for c, at in latencies.items() if at.keys() == traces}
+        name: {c: mean(at.values()) for c, at in latencies.items() if at.keys() == traces}
         for name, latencies in gains(several).items()
     }
 
@@ -108,10 +107,6 @@ def timed_rows(rows: Sequence[Row]) -> list[Row]:
     timed = [row for row, _ in plots.built(rows) if sum(row["timeliness"]) + sum(row["lateness"])]
     kinds = [[row for row in timed if plots.kind_of(row["name"]) == kind] for kind in plots.BUILT]
     return [row for of_kind in kinds for row in of_kind[:PANELS]]
-
-
-def _mean(values: Iterable[float]) -> float:
-    return float(np.exp(np.mean(np.log(list(values)))))
 
 
 def _page(several: Sequence[Results]) -> str:
@@ -158,7 +153,7 @@ def _overall(several: Sequence[Results]) -> list[str]:
     at_first = [
         overall[name].get(latencies[0], 0) * (plots.kind_of(name) in plots.BUILT) for name in found
     ]
-    best = [int(np.argmax(at_first))] if any(at_first) else []
+    best = [at_first.index(max(at_first))] if any(at_first) else []
     head = [*names, *(f"geometric mean, {cycles:,} cycles" for cycles in latencies)]
     parts = [
         "<h2>Speed-up over all traces</h2>",
