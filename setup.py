@@ -15,10 +15,18 @@ setup(
     packages=find_packages(include=["packd_jax*", "latency_jax*", "experiments*"]),
     install_requires=(HERE / "requirements.txt").read_text().split(),
     extras_require={
-        "test": ["hypothesis>=6.100", "networkx>=3.2", "pytest>=8", "pytest-xdist>=3.5"],
+        "test": [
+            "hypothesis>=6.100",
+            "networkx>=3.2",
+            "pytest>=8",
+            "pytest-xdist>=3.5",
+            "optuna>=4",
+            "ray[tune]>=2.40",
+        ],
         "lint": ["mypy>=1.11", "ruff>=0.6"],
         "boosting": ["lightgbm>=4", "xgboost>=2"],
         "tensorboard": ["tensorboardX>=2.6"],
         "gpu": ["jax[cuda12]"],
+        "ray": ["optuna>=4", "ray[tune]>=2.40"],
     },
 )
