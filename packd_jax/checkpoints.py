@@ -171,11 +171,22 @@ def restore_latest(
 
     Raises CheckpointError as restore_checkpoint.
     """
-    latest = (Path(directory) / "latest").resolve()
-    if not latest.exists() and not _beside(latest, "new").exists():
+    latest = _latest(directory)
+    if latest is None:
         return None
     tree, meta = restore_checkpoint(latest, like)
     return meta["step"], tree, meta
+
+
+def describe_latest(directory: str | os.PathLike) -> CheckpointDescription | None:
+    """As describe_checkpoint, of what `save_latest` completed last; None if nothing was."""
+    latest = _latest(directory)
+    return None if latest is None else describe_checkpoint(latest)
+
+
+def _latest(directory: str | os.PathLike) -> Path | None:
+    latest = (Path(directory) / "latest").resolve()
+    return latest if latest.exists() or _beside(latest, "new").exists() else None
 
 
 @contextmanager
