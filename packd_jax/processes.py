@@ -11,7 +11,55 @@ from typing import Any
 import jax
 import numpy as np
 
+from packd_jax.config import ConfigError
+
 Tree = Any
+CLUSTER = "cluster"  # a coordinator's name: what Slurm, Open MPI, Kubernetes or a TPU pod says
+LOST_SECONDS = 20  # without a sign of life until a process counts as dead
+
+
+def connect(coordinator: str, number: int | None, index: int | None) -> None:
+    """Makes this process the `index`-th of `number`, before anything of JAX runs.
+
+    `coordinator` is HOST:PORT of the first process, where it waits for the others, or `CLUSTER`:
+    all three are then what the cluster's environment says. Raises ConfigError for numbers that
+    do not fit, and when the others do not come.
+    """
+    if coordinator != CLUSTER:
+        if number is None or index is None or not 0 <= index < number:
+            raise ConfigError(
+                f"--num_processes={number}, --process_id={index}: expected both beside"
+                f" --coordinator={coordinator}, 0 <= process_id < num_processes; or"
+                f" --coordinator={CLUSTER} to be told by the cluster"
+            )
+        if not coordinator.rpartition(":")[2].isdigit():
+            raise ConfigError(f"--coordinator={coordinator}: expected HOST:PORT, or {CLUSTER}")
+    address: dict[str, Any] = {}
+    if coordinator != CLUSTER:
+        address = {
+            "coordinator_address": coordinator,
+            "num_processes": number,
+            "process_id": index,
+        }
+        if coordinator.rpartition(":")[0] in ("localhost", "127.0.0.1", "[::1]"):
+            address["coordinator_bind_address"] = coordinator  # as narrow as it was asked for
+    try:
+        jax.distributed.initialize(**address, heartbeat_timeout_seconds=LOST_SECONDS)
+    except (RuntimeError, ValueError) as error:
+        line = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"--coordinator={coordinator}: the processes did not find each other ({line}); start"
+            " all of them with the same address, each with a --process_id of its own"
+        ) from error
+
+
+_LOSS = ("gloo", "nccl", "coordination", "heartbeat", "barrier", "connection", "peer")
+
+
+def is_loss(error: Exception) -> bool:
+    """Whether an error of JAX says that another process is gone."""
+    text = str(error).lower()
+    return any(word in text for word in _LOSS)
 
 
 def count() -> int:
