@@ -23,7 +23,7 @@ import numpy as np
 from packd_jax.config import FeatureConfig
 from packd_jax.tokens import delta_token, pc_tokens
 from packd_jax.traces.load_trace import LoadTrace
-from packd_jax.window_features import window_tokens
+from packd_jax.window_features import WindowTables, window_tokens
 
 SEGMENTS = 58 // 6 + 1  # six-bit pieces of a 58-bit block number
 
@@ -99,9 +99,16 @@ def encode(
 
 
 def encode_inputs(
-    trace: LoadTrace, rows: slice, config: FeatureConfig, pc_vocabulary: np.ndarray
+    trace: LoadTrace,
+    rows: slice,
+    config: FeatureConfig,
+    pc_vocabulary: np.ndarray,
+    tables: WindowTables | None = None,
 ) -> dict[str, np.ndarray]:
-    """The inputs alone, of rows that have `look_back` accesses up to them and one before these."""
+    """The inputs alone, of rows that have `look_back` accesses up to them and one before these.
+
+    Who encodes a trace chunk after chunk hands on the same `tables`, see `window_tokens`.
+    """
     part = trace.take(slice(max(rows.start - config.look_back, 0), rows.stop))
     first, count = min(config.look_back, rows.start), rows.stop - rows.start
     block = part.block
@@ -117,7 +124,7 @@ def encode_inputs(
         "pc": _windows(tokens, first, count, config.look_back),
         "offset": (block[first : first + count] & 63).astype(np.uint8),
     }
-    return inputs | window_tokens(trace, rows, config)
+    return inputs | window_tokens(trace, rows, config, tables)
 
 
 def unpack_labels(labels: np.ndarray) -> np.ndarray:
