@@ -44,6 +44,10 @@ class Examples(NamedTuple):
         inputs = {name: values[rows] for name, values in self.inputs.items()}
         return Examples(inputs, self.labels[rows], self.trace_row[rows])
 
+    def with_input(self, name: str, values: np.ndarray) -> Examples:
+        """The same examples with one more input, `[N, ...]`."""
+        return self._replace(inputs={**self.inputs, name: values})
+
 
 def concatenate(parts: list[Examples]) -> Examples:
     """Examples of several traces, one after another; one part is passed through uncopied."""
@@ -90,7 +94,7 @@ def encode(
     block = part.block
     counted = ~part.hit if config.miss_labels else np.ones(len(block), np.bool_)
     count = rows.stop - rows.start
-    labels = _delta_bitmaps(block, counted, 0, count, config.horizon, config.delta_bound)
+    labels = delta_bitmaps(block, counted, 0, count, config.horizon, config.delta_bound)
     inputs = encode_inputs(trace, rows, config, pc_vocabulary)
     examples = Examples(inputs, labels, np.arange(rows.start, rows.stop))
     if not config.keep_empty_labels:
@@ -118,7 +122,7 @@ def encode_inputs(
     exact, log_buckets = config.delta_exact, config.delta_log_buckets
     tokens = pc_tokens(part.pc, pc_vocabulary, config)
     inputs = {
-        "delta": _delta_windows(
+        "delta": delta_windows(
             block, first, count, config.look_back, from_current, exact, log_buckets
         ),
         "pc": _windows(tokens, first, count, config.look_back),
@@ -133,7 +137,7 @@ def unpack_labels(labels: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _delta_bitmaps(block, counted, first, count, horizon, bound):
+def delta_bitmaps(block, counted, first, count, horizon, bound):
     labels = np.zeros((count, bound // 4), np.uint8)
     for row in range(count):
         current = block[first + row]
@@ -167,7 +171,7 @@ def _windows(values, first, count, look_back):
 
 
 @numba.njit(cache=True, nogil=True)
-def _delta_windows(block, first, count, look_back, to_current, exact, log_buckets):
+def delta_windows(block, first, count, look_back, to_current, exact, log_buckets):
     windows = np.empty((count, look_back), np.uint8)
     for row in range(count):
         current = block[first + row]

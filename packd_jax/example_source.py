@@ -1,0 +1,58 @@
+"""What training and evaluation need of examples, in memory or in shards, and passes over them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from packd_jax.features import Examples, unpack_labels
+
+PIECE_ROWS = 1 << 16  # taken from shards at a time
+
+
+class ExampleSource(Protocol):
+    """N examples: `Examples`, or `ShardedExamples` that are read when they are taken."""
+
+    @property
+    def rows(self) -> int: ...
+
+    def take(self, rows: slice | np.ndarray) -> Examples:
+        """The given rows, in this order, in memory."""
+        ...
+
+    def with_input(self, name: str, values: np.ndarray) -> Any:
+        """The same examples with one more input, `[N, ...]`."""
+        ...
+
+
+def pieces(examples: ExampleSource, size: int = PIECE_ROWS) -> Iterator[tuple[slice, Examples]]:
+    """All rows in order, (rows, examples): at once if they are in memory, else piece by piece.
+
+    Pieces are of `size` rows; the last one has up to twice as many, and none has few, unless there
+    are no more: batches of a fixed size within pieces are then those of the whole, where it
+    divides `size`.
+    """
+    if isinstance(examples, Examples):
+        yield slice(0, examples.rows), examples
+        return
+    for rows in piece_rows(examples.rows, size):
+        yield rows, examples.take(rows)
+
+
+def piece_rows(total: int, size: int) -> Iterator[slice]:
+    """The rows of `pieces`."""
+    count = max(total // size, 1)
+    for piece in range(count):
+        yield slice(piece * size, total if piece == count - 1 else (piece + 1) * size)
+
+
+def label_counts(examples: ExampleSource, rows: np.ndarray | None = None) -> np.ndarray:
+    """How many rows (of all, or of `rows`) have each label bit: i64[D]."""
+    total: Any = 0
+    count = examples.rows if rows is None else len(rows)
+    for piece in piece_rows(count, PIECE_ROWS):
+        own = piece if rows is None else rows[piece]
+        total = total + unpack_labels(examples.take(own).labels).sum(axis=0, dtype=np.int64)
+    return total
