@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from packd_jax.config import ConfigError
 from packd_jax.features import Examples, unpack_labels
 
 PIECE_ROWS = 1 << 16  # taken from shards at a time
@@ -27,6 +28,16 @@ class ExampleSource(Protocol):
         ...
 
 
+def in_memory(examples: ExampleSource) -> Examples:
+    """The examples, for what needs all of them at once. ConfigError where they are in shards."""
+    if not isinstance(examples, Examples):
+        raise ConfigError(
+            f"config.stream.in_memory_rows: {examples.rows:,} examples are in shards; expected"
+            " examples in memory: allow so many rows, or read a shorter trace"
+        )
+    return examples
+
+
 def pieces(examples: ExampleSource, size: int = PIECE_ROWS) -> Iterator[tuple[slice, Examples]]:
     """All rows in order, (rows, examples): at once if they are in memory, else piece by piece.
 
@@ -39,6 +50,15 @@ def pieces(examples: ExampleSource, size: int = PIECE_ROWS) -> Iterator[tuple[sl
         return
     for rows in piece_rows(examples.rows, size):
         yield rows, examples.take(rows)
+
+
+def row_pieces(examples: ExampleSource, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """`rows` as `pieces` has all: at once where examples are in memory."""
+    if isinstance(examples, Examples):
+        yield rows
+        return
+    for piece in piece_rows(len(rows), PIECE_ROWS):
+        yield rows[piece]
 
 
 def piece_rows(total: int, size: int) -> Iterator[slice]:

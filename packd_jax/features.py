@@ -67,7 +67,16 @@ def learn_pc_vocabulary(pcs: list[np.ndarray], size: int) -> np.ndarray:
     Ties go to the smaller PC, so that the vocabulary does not depend on the rows' order.
     """
     values, counts = np.unique(np.concatenate(pcs), return_counts=True)
-    frequent = np.lexsort((values, -counts))[:size]
+    return most_frequent_pcs(values, counts, size)
+
+
+def most_frequent_pcs(pcs: np.ndarray, counts: np.ndarray, size: int) -> np.ndarray:
+    """As `learn_pc_vocabulary` of PCs u64[P] that occur i64[P] times; they may come repeatedly."""
+    values, place = np.unique(pcs, return_inverse=True)
+    total = np.zeros(len(values), np.int64)
+    np.add.at(total, place, counts)
+    values, total = values[total > 0], total[total > 0]
+    frequent = np.lexsort((values, -total))[:size]
     return np.sort(values[frequent])
 
 
