@@ -38,17 +38,17 @@ def in_memory(examples: ExampleSource) -> Examples:
     return examples
 
 
-def pieces(examples: ExampleSource, size: int = PIECE_ROWS) -> Iterator[tuple[slice, Examples]]:
+def pieces(examples: ExampleSource, size: int = 0) -> Iterator[tuple[slice, Examples]]:
     """All rows in order, (rows, examples): at once if they are in memory, else piece by piece.
 
-    Pieces are of `size` rows; the last one has up to twice as many, and none has few, unless there
+    Pieces are of `size` rows (0: PIECE_ROWS); the last one has up to twice as many, and none has few, unless there
     are no more: batches of a fixed size within pieces are then those of the whole, where it
     divides `size`.
     """
     if isinstance(examples, Examples):
         yield slice(0, examples.rows), examples
         return
-    for rows in piece_rows(examples.rows, size):
+    for rows in piece_rows(examples.rows, size or PIECE_ROWS):
         yield rows, examples.take(rows)
 
 
