@@ -41,9 +41,8 @@ def in_memory(examples: ExampleSource) -> Examples:
 def pieces(examples: ExampleSource, size: int = 0) -> Iterator[tuple[slice, Examples]]:
     """All rows in order, (rows, examples): at once if they are in memory, else piece by piece.
 
-    Pieces are of `size` rows (0: PIECE_ROWS); the last one has up to twice as many, and none has few, unless there
-    are no more: batches of a fixed size within pieces are then those of the whole, where it
-    divides `size`.
+    Pieces are of `size` rows (0: PIECE_ROWS); the last one has up to twice as many, so that none
+    has few. Batches of a size that divides `size` are then those of the whole.
     """
     if isinstance(examples, Examples):
         yield slice(0, examples.rows), examples

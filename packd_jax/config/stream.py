@@ -14,7 +14,7 @@ class StreamConfig:
     in_memory_rows: int = 10_000_000  # traces of more rows, all together, are encoded to shards
     directory: str = ""  # of the shards; empty: `shards` in the workdir
     threads: int = 0  # that encode, and that read; 0: one a core
-    prefetch_windows: int = 8  # that are read before they are asked for
+    prefetch_windows: int = 2  # that are read before they are asked for
 
     def __post_init__(self) -> None:
         for name in ("in_memory_rows", "threads", "prefetch_windows"):

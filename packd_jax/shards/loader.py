@@ -34,7 +34,7 @@ def windows(
     count: int | None = None,
     *,
     threads: int = 0,
-    prefetch: int = 8,
+    prefetch: int = 2,
 ) -> grain.DatasetIterator:
     """Iterates over the windows `first`, `first + 1`, ... of a lane: (inputs, labels) of each.
 
