@@ -16,6 +16,7 @@ import numpy as np
 
 from packd_jax import ensemble, metrics
 from packd_jax.distill import encode_soft
+from packd_jax.example_source import in_memory
 from packd_jax.features import Examples
 from packd_jax.metrics import ScoreHistogram
 from packd_jax.students import (
@@ -54,7 +55,7 @@ def _adapt_stack(
     members: Sequence[Student], material: Material, learning_rate: float, chunk: int
 ) -> ScoreHistogram:
     first = members[0]
-    examples = material.examples("test", first.cluster_input)
+    examples = in_memory(material.examples("test", first.cluster_input))
     runs = np.array([member.run for member in members])
     variables = jax.tree.map(lambda leaf: leaf[runs], first.stack.variables)
     params, statistics = variables["params"], variables["batch_stats"]
@@ -146,7 +147,7 @@ def _answers(key: TeacherKey, material: Material, temperature: float) -> Any:
     logits = ensemble.route(
         teachers.model,
         teachers.fit.variables,
-        material.splits.test.examples.inputs,
+        in_memory(material.splits.test.examples).inputs,
         teachers.ids["test"],
     )
     return encode_soft(logits, temperature, "float16")

@@ -18,7 +18,7 @@ class Clustering(NamedTuple):
     mean: np.ndarray  # f64[E], of the training windows
     scale: np.ndarray  # f64[E], their standard deviation (1 where they are constant)
     centers: np.ndarray  # f32[K, E], standardised
-    counts: np.ndarray  # i64[K], training windows
+    counts: np.ndarray  # i64[K], windows that it was fitted on: training windows, or a sample
     merged: int = 0  # clusters that were too small and went into their nearest neighbour
 
     @property
@@ -44,6 +44,19 @@ def window_features(trace: LoadTrace, rows: np.ndarray, look_back: int, feature:
     if feature == "i":
         return trace.pc[past].astype(np.float64)
     raise ValueError(f"feature = {feature!r}: expected 'a', 'd', 'i' or 't'")
+
+
+def sample_rows(total: int, count: int, seed: int) -> np.ndarray:
+    """A uniform sample of `count` of `total` rows, i64[count], ascending; all if count is 0.
+
+    One row is drawn from each of `count` equal stretches, so a sample of any trace is spread over
+    all of it, and drawing one takes memory for the sample alone.
+    """
+    if count == 0 or count >= total:
+        return np.arange(total)
+    edges = np.arange(count + 1) * total // count
+    draws = np.random.default_rng([seed, total]).random(count)
+    return edges[:-1] + (draws * np.diff(edges)).astype(np.int64)
 
 
 def fit_clusters(windows: np.ndarray, config: ClusterConfig, scaled: bool = True) -> Clustering:

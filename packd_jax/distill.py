@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from packd_jax import ensemble
+from packd_jax.example_source import ExampleSource
 
 CHUNK = 16_384  # rows between two commits of the file
 
@@ -31,40 +32,58 @@ def write_soft_targets(
     path: str | os.PathLike,
     model: Any,
     variables: Any,
-    inputs: Mapping[str, np.ndarray],
+    examples: ExampleSource,
     cluster: np.ndarray,
     *,
+    rows: np.ndarray | None = None,
     temperature: float = 1.0,
     dtype: str = "float16",
     train_mode: bool = False,
     progress: Callable[..., None] | None = None,
 ) -> np.ndarray:
-    """Routed soft targets of all N rows in a `.npy` file: float16 or uint8 [N, D], memory-mapped.
+    """Routed soft targets of N rows in a `.npy` file: float16 or uint8 [N, D], memory-mapped.
 
-    Each row is answered by the teacher of its own cluster (`cluster` u8[N]), in evaluation
+    The rows are all of the examples, or `rows` of them, which are read piece by piece. Each is
+    answered by the teacher of its own cluster (`cluster` u8[N]), in evaluation
     mode unless `train_mode`. The file grows under a temporary name and is renamed when it is
     whole; an interrupted call goes on behind the last committed chunk.
     """
     path = Path(path)
     if not path.exists():
-        _write(path, model, variables, inputs, cluster, temperature, dtype, train_mode, progress)
+        ask = _Teachers(model, variables, examples, cluster, rows, train_mode)
+        _write(path, ask, len(cluster), temperature, dtype, progress)
     return np.load(path, mmap_mode="r")
+
+
+class _Teachers(NamedTuple):
+    """Teachers, and the rows that they are asked about."""
+
+    model: Any
+    variables: Any
+    examples: ExampleSource
+    cluster: np.ndarray
+    rows: np.ndarray | None
+    train_mode: bool
+
+    def logits(self, part: slice) -> np.ndarray:
+        """What they say about a part of the rows, f32[n, D]."""
+        inputs = self.examples.take(part if self.rows is None else self.rows[part]).inputs
+        return ensemble.route(
+            self.model, self.variables, inputs, self.cluster[part], self.train_mode
+        )
 
 
 def _write(
     path: Path,
-    model: Any,
-    variables: Any,
-    inputs: Mapping[str, np.ndarray],
-    cluster: np.ndarray,
+    ask: _Teachers,
+    total: int,
     temperature: float,
     dtype: str,
-    train_mode: bool,
     progress: Callable[..., None] | None,
 ) -> None:
     partial, marker = path.with_suffix(".partial"), path.with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    total, done, target = len(cluster), 0, None
+    done, target = 0, None
     if partial.exists() and marker.exists():
         done = json.loads(marker.read_text())["rows"]
         target = np.lib.format.open_memmap(partial, mode="r+")
@@ -72,8 +91,7 @@ def _write(
         marker.unlink(missing_ok=True)  # of a file that was finished and then removed
     while done < total:
         rows = slice(done, min(done + CHUNK, total))
-        part = {name: values[rows] for name, values in inputs.items()}
-        logits = ensemble.route(model, variables, part, cluster[rows], train_mode)
+        logits = ask.logits(rows)
         if target is None:
             shape = (total, logits.shape[1])
             target = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)

@@ -23,7 +23,7 @@ import numpy as np
 from packd_jax.config import FeatureConfig
 from packd_jax.tokens import delta_token, pc_tokens
 from packd_jax.traces.load_trace import LoadTrace
-from packd_jax.window_features import window_tokens
+from packd_jax.window_features import WindowTables, window_tokens
 
 SEGMENTS = 58 // 6 + 1  # six-bit pieces of a 58-bit block number
 
@@ -44,6 +44,10 @@ class Examples(NamedTuple):
         inputs = {name: values[rows] for name, values in self.inputs.items()}
         return Examples(inputs, self.labels[rows], self.trace_row[rows])
 
+    def with_input(self, name: str, values: np.ndarray) -> Examples:
+        """The same examples with one more input, `[N, ...]`."""
+        return self._replace(inputs={**self.inputs, name: values})
+
 
 def concatenate(parts: list[Examples]) -> Examples:
     """Examples of several traces, one after another; one part is passed through uncopied."""
@@ -63,7 +67,16 @@ def learn_pc_vocabulary(pcs: list[np.ndarray], size: int) -> np.ndarray:
     Ties go to the smaller PC, so that the vocabulary does not depend on the rows' order.
     """
     values, counts = np.unique(np.concatenate(pcs), return_counts=True)
-    frequent = np.lexsort((values, -counts))[:size]
+    return most_frequent_pcs(values, counts, size)
+
+
+def most_frequent_pcs(pcs: np.ndarray, counts: np.ndarray, size: int) -> np.ndarray:
+    """As `learn_pc_vocabulary` of PCs u64[P] that occur i64[P] times; they may come repeatedly."""
+    values, place = np.unique(pcs, return_inverse=True)
+    total = np.zeros(len(values), np.int64)
+    np.add.at(total, place, counts)
+    values, total = values[total > 0], total[total > 0]
+    frequent = np.lexsort((values, -total))[:size]
     return np.sort(values[frequent])
 
 
@@ -90,7 +103,7 @@ def encode(
     block = part.block
     counted = ~part.hit if config.miss_labels else np.ones(len(block), np.bool_)
     count = rows.stop - rows.start
-    labels = _delta_bitmaps(block, counted, 0, count, config.horizon, config.delta_bound)
+    labels = delta_bitmaps(block, counted, 0, count, config.horizon, config.delta_bound)
     inputs = encode_inputs(trace, rows, config, pc_vocabulary)
     examples = Examples(inputs, labels, np.arange(rows.start, rows.stop))
     if not config.keep_empty_labels:
@@ -99,9 +112,16 @@ def encode(
 
 
 def encode_inputs(
-    trace: LoadTrace, rows: slice, config: FeatureConfig, pc_vocabulary: np.ndarray
+    trace: LoadTrace,
+    rows: slice,
+    config: FeatureConfig,
+    pc_vocabulary: np.ndarray,
+    tables: WindowTables | None = None,
 ) -> dict[str, np.ndarray]:
-    """The inputs alone, of rows that have `look_back` accesses up to them and one before these."""
+    """The inputs alone, of rows that have `look_back` accesses up to them and one before these.
+
+    Who encodes a trace chunk after chunk hands on the same `tables`, see `window_tokens`.
+    """
     part = trace.take(slice(max(rows.start - config.look_back, 0), rows.stop))
     first, count = min(config.look_back, rows.start), rows.stop - rows.start
     block = part.block
@@ -111,13 +131,13 @@ def encode_inputs(
     exact, log_buckets = config.delta_exact, config.delta_log_buckets
     tokens = pc_tokens(part.pc, pc_vocabulary, config)
     inputs = {
-        "delta": _delta_windows(
+        "delta": delta_windows(
             block, first, count, config.look_back, from_current, exact, log_buckets
         ),
         "pc": _windows(tokens, first, count, config.look_back),
         "offset": (block[first : first + count] & 63).astype(np.uint8),
     }
-    return inputs | window_tokens(trace, rows, config)
+    return inputs | window_tokens(trace, rows, config, tables)
 
 
 def unpack_labels(labels: np.ndarray) -> np.ndarray:
@@ -126,7 +146,7 @@ def unpack_labels(labels: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _delta_bitmaps(block, counted, first, count, horizon, bound):
+def delta_bitmaps(block, counted, first, count, horizon, bound):
     labels = np.zeros((count, bound // 4), np.uint8)
     for row in range(count):
         current = block[first + row]
@@ -160,7 +180,7 @@ def _windows(values, first, count, look_back):
 
 
 @numba.njit(cache=True, nogil=True)
-def _delta_windows(block, first, count, look_back, to_current, exact, log_buckets):
+def delta_windows(block, first, count, look_back, to_current, exact, log_buckets):
     windows = np.empty((count, look_back), np.uint8)
     for row in range(count):
         current = block[first + row]

@@ -15,15 +15,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packd_jax import clustering, results, summary
+from packd_jax import results, summary
 from packd_jax.adaptation import judge_adapting
 from packd_jax.config import Config, ConfigError, EntryConfig, to_json_dict
 from packd_jax.json_files import write_json
 from packd_jax.protocol import choose, prepare
 from packd_jax.run_log import RunLog
-from packd_jax.splits import SPLITS, Source, Splits, encode_splits, load_sources
+from packd_jax.splits import Source, Splits, encode_splits, load_sources
 from packd_jax.students import Material, train_students
-from packd_jax.teachers import Clusters, row_clusters
+from packd_jax.teachers import Clusters, assign_splits, row_clusters
 
 
 class Cell(NamedTuple):
@@ -179,8 +179,7 @@ def _transplanted(material: Material, splits: Splits) -> Material:
 
     def assigned(clusters: Clusters) -> Clusters:
         fitted = clusters.fitted
-        windows = {s: getattr(splits, s).windows(fitted.feature, look_back) for s in SPLITS}
-        return Clusters(fitted, {s: clustering.assign(fitted, w) for s, w in windows.items()})
+        return Clusters(fitted, assign_splits(fitted, splits, look_back))
 
     clusters = {key: assigned(own) for key, own in material.clusters.items()}
     teachers = {}

@@ -72,14 +72,19 @@ def constant_histogram(logits: np.ndarray, labels: np.ndarray) -> ScoreHistogram
 
     Raises FloatingPointError for a NaN, as `score_histogram` does.
     """
+    positive = np.unpackbits(labels, axis=1, bitorder="little").sum(axis=0, dtype=np.int64)
+    return counted_histogram(logits, positive, len(labels))
+
+
+def counted_histogram(logits: np.ndarray, positive: np.ndarray, rows: int) -> ScoreHistogram:
+    """As `constant_histogram`, over `rows` labels of which `positive` i64[D] have each bit set."""
     if np.isnan(logits).any():
         raise FloatingPointError("NaN logits")
-    positive = np.unpackbits(labels, axis=1, bitorder="little").sum(axis=0, dtype=np.int64)
     scaled = (logits.astype(np.float64) + LIMIT) * BINS_PER_LOGIT  # f32 may round up a bin
     place = np.clip(scaled, 0, BINS - 1).astype(np.int64)
     histogram = ScoreHistogram(np.zeros(BINS, np.int64), np.zeros(BINS, np.int64))
     np.add.at(histogram.positive, place, positive)
-    np.add.at(histogram.negative, place, len(labels) - positive)
+    np.add.at(histogram.negative, place, rows - positive)
     return histogram
 
 

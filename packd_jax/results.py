@@ -14,11 +14,12 @@ from packd_jax.batching import subset_rows
 from packd_jax.checkpoints import save_checkpoint
 from packd_jax.clustering import Clustering
 from packd_jax.config import to_json_dict
-from packd_jax.features import unpack_labels
+from packd_jax.example_source import ExampleSource, label_counts
 from packd_jax.metrics import ScoreHistogram
 from packd_jax.models import parameter_bytes, parameter_count
 from packd_jax.provenance import provenance
-from packd_jax.splits import SPLITS, Source
+from packd_jax.sources import AnySource
+from packd_jax.splits import SPLITS
 from packd_jax.students import Material, Student
 from packd_jax.teachers import Clusters, judged_on
 
@@ -45,7 +46,7 @@ def student_rows(
     students: Sequence[Student],
     tests: Sequence[ScoreHistogram],
     material: Material,
-    sources: Sequence[Source],
+    sources: Sequence[AnySource],
     workdir: Path,
 ) -> list[dict[str, Any]]:
     """The students' rows: test scores at the thresholds that validation chose.
@@ -83,7 +84,7 @@ def details(
     splits = material.splits
     return {
         "rows": {name: getattr(splits, name).examples.rows for name in SPLITS},
-        "label_frequency": unpack_labels(splits.train.examples.labels).mean(axis=0).tolist(),
+        "label_frequency": _label_shares(splits.train.examples).tolist(),
         "teachers": {
             str(key): {"validation_f1": t.f1, "clusters": len(t.fit.f1), "steps": t.steps}
             for key, t in material.teachers.items()
@@ -126,13 +127,13 @@ def _threshold_curve(
     }
 
 
-def describe_traces(sources: Sequence[Source], details: Mapping[str, Any]) -> dict[str, Any]:
+def describe_traces(sources: Sequence[AnySource], details: Mapping[str, Any]) -> dict[str, Any]:
     """Which traces a study read; several are listed."""
     paths, hashes = [s.path for s in sources], [s.sha256 for s in sources]
     return {
         "path": paths[0] if len(paths) == 1 else paths,
         "sha256": hashes[0] if len(hashes) == 1 else hashes,
-        "trace_rows": sum(s.trace.rows for s in sources),
+        "trace_rows": sum(s.rows for s in sources),
         "rows": {name: entry["rows"] for name, entry in details.items()},
     }
 
@@ -141,7 +142,7 @@ def clusters_json(fitted: Clustering) -> dict[str, Any]:
     """A clustering as plain JSON, for checkpoints and reports."""
     return {
         "feature": fitted.feature,
-        "sizes": fitted.counts.tolist(),
+        "sizes": fitted.counts.tolist(),  # of what it was fitted on
         "merged": fitted.merged,
         "mean": fitted.mean.tolist(),
         "scale": fitted.scale.tolist(),
@@ -162,15 +163,23 @@ def _scores(test: ScoreHistogram, threshold_bin: int, validation_f1: float) -> d
 def _marginal_scores(material: Material) -> dict[str, float]:
     """How often each bit is set in training, as a predictor that looks at nothing."""
     splits = material.splits
-    labels = splits.train.examples.labels
-    rows = subset_rows(len(labels), material.entry.student_train.rows, seed=0)
-    share = np.clip(unpack_labels(labels[rows]).mean(axis=0), 1e-7, 1 - 1e-7)
+    examples, drawn = splits.train.examples, material.entry.student_train.rows
+    rows = subset_rows(examples.rows, drawn, seed=0) if drawn else None
+    share = np.clip(_label_shares(examples, rows), 1e-7, 1 - 1e-7)
     logits = np.log(share) - np.log1p(-share)
-    chosen_on = judged_on(splits, material.config).examples.labels
-    validation = metrics.constant_histogram(logits, chosen_on)
+    validation = _constant(logits, judged_on(splits, material.config).examples)
     threshold = metrics.best_threshold(validation)
-    test = metrics.constant_histogram(logits, splits.test.examples.labels)
+    test = _constant(logits, splits.test.examples)
     return _scores(test, threshold, metrics.score_at(validation, threshold).f1)
+
+
+def _label_shares(examples: ExampleSource, rows: np.ndarray | None = None) -> np.ndarray:
+    """How often each label bit is set, f64[D]."""
+    return label_counts(examples, rows) / (examples.rows if rows is None else len(rows))
+
+
+def _constant(logits: np.ndarray, examples: ExampleSource) -> ScoreHistogram:
+    return metrics.counted_histogram(logits, label_counts(examples), examples.rows)
 
 
 def _row(
@@ -184,7 +193,7 @@ def _row(
 
 
 def _meta(
-    row: Mapping[str, Any], student: Student, material: Material, sources: Sequence[Source]
+    row: Mapping[str, Any], student: Student, material: Material, sources: Sequence[AnySource]
 ) -> dict[str, Any]:
     meta: dict[str, Any] = {
         "kind": "student",

@@ -1,44 +1,58 @@
-"""From trace files, or the embedded workload, to the three encoded splits of a study."""
+"""From traces, in memory or too long for it, to the three encoded splits of a study."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
 from packd_jax.clustering import window_features
-from packd_jax.config import ConfigError, FeatureConfig, TraceConfig
-from packd_jax.features import Examples, concatenate, encode, example_rows, learn_pc_vocabulary
+from packd_jax.config import ConfigError, FeatureConfig, StreamConfig, TraceConfig
+from packd_jax.example_source import ExampleSource
+from packd_jax.features import (
+    concatenate,
+    encode,
+    example_rows,
+    learn_pc_vocabulary,
+    most_frequent_pcs,
+)
+from packd_jax.shards.examples import Part, ShardedExamples
+from packd_jax.shards.store import ShardStore
+from packd_jax.sources import AnySource, LongSource, Progress
+from packd_jax.sources import Source as Source
+from packd_jax.sources import load_sources as load_sources
+from packd_jax.sources import open_sources as open_sources
 from packd_jax.traces.load_trace import LoadTrace, window_rows
-from packd_jax.traces.mldpc import write_trace
-from packd_jax.traces.read_trace import read_trace
-from packd_jax.traces.workloads import record_workload
 
 SPLITS = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Source:
-    """A trace and the file it is in."""
-
-    path: str
-    sha256: str
-    trace: LoadTrace
+Trace = LoadTrace | ShardStore
 
 
 @dataclass(frozen=True)
 class Split:
     """Examples of one split over all traces, and the way back to the traces' windows."""
 
-    examples: Examples
-    parts: tuple[tuple[LoadTrace, np.ndarray], ...]  # per trace: its rows of the split
+    examples: ExampleSource
+    # Per trace in memory: its rows of the split. Examples in shards know their own.
+    parts: tuple[tuple[LoadTrace, np.ndarray], ...]
 
-    def windows(self, feature: str, look_back: int) -> np.ndarray:
-        """What the split's windows are clustered by, f64[N, E]; see `window_features`."""
-        return np.concatenate([window_features(t, r, look_back, feature) for t, r in self.parts])
+    def windows(
+        self, feature: str, look_back: int, rows: slice | np.ndarray = slice(None)
+    ) -> np.ndarray:
+        """What the windows of the split's rows are clustered by, f64[n, E]; `window_features`."""
+        if isinstance(self.examples, ShardedExamples):
+            return self.examples.windows(feature, look_back, rows)
+        asked = np.arange(self.examples.rows)[rows]
+        found, start = None, 0
+        for trace, own in self.parts:
+            here = (start <= asked) & (asked < start + len(own))
+            values = window_features(trace, own[asked[here] - start], look_back, feature)
+            found = np.empty((len(asked), values.shape[1])) if found is None else found
+            found[here] = values
+            start += len(own)
+        assert found is not None
+        return found
 
 
 @dataclass(frozen=True)
@@ -49,49 +63,41 @@ class Splits:
     pc_vocabulary: np.ndarray  # u64[V], empty for encodings without PCs
 
 
-def load_sources(
-    config: TraceConfig, workdir: Path, progress: Callable[[float], None] | None = None
-) -> list[Source]:
-    """The traces of a study: the files given, or the workload recorded into the workdir."""
-    paths = list(config.paths)
-    if not paths:
-        path = workdir / "trace.txt.gz"
-        if not path.exists():
-            write_trace(path, record_workload(config.workload, progress))
-        paths = [str(path)]
-    traces = [read_trace(path) for path in paths]  # first, for it says what is wrong with a file
-    return [Source(path, _sha256(path), trace) for path, trace in zip(paths, traces)]
-
-
 def encode_splits(
-    sources: Sequence[Source],
+    sources: Sequence[AnySource],
     config: TraceConfig,
     features: FeatureConfig,
     pc_vocabulary: np.ndarray | None = None,
+    progress: Progress | None = None,
 ) -> Splits:
     """Encodes all splits; the PC vocabulary is learnt on training rows unless it is given.
 
-    Raises ConfigError when a split holds no example, naming what the trace does hold.
+    Long sources are encoded to shards first (`progress` is told the share of the current file), or
+    found encoded; their rows are the same. Raises ConfigError when a split holds no example,
+    naming what the trace does hold.
     """
+    traces = [
+        s.store(features, progress) if isinstance(s, LongSource) else s.trace for s in sources
+    ]
     windows: dict[str, list[slice]] = {}
     for name in SPLITS:
         start, stop = getattr(config, name)
-        windows[name] = [window_rows(s.trace, start, stop, config.unit) for s in sources]
+        windows[name] = [_window_rows(trace, start, stop, config.unit) for trace in traces]
     for name, parts in windows.items():
-        for source, part in zip(sources, parts):
+        for source, trace, part in zip(sources, traces, parts):
             rows = example_rows(part, features)
             if rows.stop <= rows.start:
-                raise ConfigError(_no_rows(name, source, config, features, part))
+                raise ConfigError(_no_rows(name, source, trace, config, features, part))
     vocabulary = np.zeros(0, np.uint64) if pc_vocabulary is None else pc_vocabulary
     if features.encoding == "tokens" and pc_vocabulary is None:
-        pcs = [s.trace.pc[part] for s, part in zip(sources, windows["train"])]
-        vocabulary = learn_pc_vocabulary(pcs, features.pc_vocabulary)
-    splits = {}
-    for name, parts in windows.items():
-        encoded = [encode(s.trace, part, features, vocabulary) for s, part in zip(sources, parts)]
-        origins = tuple((s.trace, e.trace_row) for s, e in zip(sources, encoded))
-        splits[name] = Split(concatenate(encoded), origins)
-        if splits[name].examples.rows == 0:
+        vocabulary = _learn_vocabulary(traces, windows["train"], features)
+    stream = next((s.stream for s in sources if isinstance(s, LongSource)), StreamConfig())
+    splits = {
+        name: _encode_split(traces, parts, features, vocabulary, stream)
+        for name, parts in windows.items()
+    }
+    for name, split in splits.items():
+        if split.examples.rows == 0:
             raise ConfigError(
                 f"config.trace.{name}: every row has an empty label and"
                 " config.features.keep_empty_labels is off; widen the window or keep such rows"
@@ -99,18 +105,59 @@ def encode_splits(
     return Splits(**splits, pc_vocabulary=vocabulary)
 
 
+def _encode_split(
+    traces: Sequence[Trace],
+    windows: Sequence[slice],
+    features: FeatureConfig,
+    vocabulary: np.ndarray,
+    stream: StreamConfig,
+) -> Split:
+    stored = [trace for trace in traces if isinstance(trace, ShardStore)]
+    if stored:
+        parts = [Part(s, example_rows(w, features)) for s, w in zip(stored, windows)]
+        return Split(ShardedExamples(parts, features, vocabulary, stream), ())
+    held = [trace for trace in traces if isinstance(trace, LoadTrace)]
+    encoded = [encode(trace, w, features, vocabulary) for trace, w in zip(held, windows)]
+    origins = tuple((trace, e.trace_row) for trace, e in zip(held, encoded))
+    return Split(concatenate(encoded), origins)
+
+
+def _window_rows(trace: Trace, start: int, stop: int, unit: str) -> slice:
+    if isinstance(trace, ShardStore):
+        return trace.window_rows(start, stop, unit)
+    return window_rows(trace, start, stop, unit)
+
+
+def _learn_vocabulary(
+    traces: Sequence[Trace], windows: Sequence[slice], features: FeatureConfig
+) -> np.ndarray:
+    size, pcs, counts = features.pc_vocabulary, [], []
+    for trace, window in zip(traces, windows):
+        if isinstance(trace, ShardStore):
+            pcs.append(trace.facts.pcs)
+            counts.append(trace.pc_counts(window))
+        else:
+            pcs.append(trace.pc[window])
+    if not counts:
+        return learn_pc_vocabulary(pcs, size)
+    return most_frequent_pcs(np.concatenate(pcs), np.concatenate(counts), size)
+
+
 def _no_rows(
-    name: str, source: Source, config: TraceConfig, features: FeatureConfig, part: slice
+    name: str,
+    source: AnySource,
+    trace: Trace,
+    config: TraceConfig,
+    features: FeatureConfig,
+    part: slice,
 ) -> str:
-    ids = source.trace.instr_id
+    if isinstance(trace, ShardStore):
+        first, last = trace.facts.instr_ids
+    else:
+        first, last = int(trace.instr_id.min()), int(trace.instr_id.max())
     return (
         f"config.trace.{name} = {getattr(config, name)} {config.unit}: holds"
-        f" {part.stop - part.start} of the {source.trace.rows} rows of {source.path} (instruction"
-        f" ids {ids.min()} to {ids.max()}); expected more than look_back = {features.look_back}"
+        f" {part.stop - part.start} of the {source.rows} rows of {source.path} (instruction"
+        f" ids {first} to {last}); expected more than look_back = {features.look_back}"
         f" and horizon = {features.horizon} rows; set other windows (percent fits any trace)"
     )
-
-
-def _sha256(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

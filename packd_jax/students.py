@@ -12,7 +12,7 @@ import numpy as np
 from packd_jax import train
 from packd_jax.batching import RowOrder, subset_rows
 from packd_jax.config import Config, ConfigError, EntryConfig
-from packd_jax.features import Examples
+from packd_jax.example_source import ExampleSource
 from packd_jax.models import InputSpec, build_model
 from packd_jax.run_log import RunLog
 from packd_jax.splits import Splits
@@ -96,13 +96,12 @@ class Material(NamedTuple):
     clusters: Mapping[ClusterKey, Clusters]
     teachers: Mapping[TeacherKey, Teachers]
 
-    def examples(self, split: str, cluster_input: ClusterKey | None) -> Examples:
+    def examples(self, split: str, cluster_input: ClusterKey | None) -> ExampleSource:
         """A split's examples, with the cluster id among the inputs if asked for."""
-        examples = getattr(self.splits, split).examples
+        examples: ExampleSource = getattr(self.splits, split).examples
         if cluster_input is None:
             return examples
-        ids = self.clusters[cluster_input].ids[split]
-        return examples._replace(inputs={**examples.inputs, "cluster": ids})
+        return examples.with_input("cluster", self.clusters[cluster_input].ids[split])
 
 
 def train_students(
@@ -178,10 +177,10 @@ def _train_group(
     with log.stage(f"students {name}", total=settings.steps) as progress:
         fit = train.fit(
             model,
-            examples,
+            examples,  # type: ignore[arg-type]
             runs,
             orders,
-            material.examples(split, cluster_input),
+            material.examples(split, cluster_input),  # type: ignore[arg-type]
             settings,
             targets=targets,
             temperature=temperature,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from packd_jax import clustering, evaluation, metrics, train
 from packd_jax.batching import RowOrder, subset_rows
 from packd_jax.config import Config, EntryConfig
 from packd_jax.distill import write_soft_targets
-from packd_jax.features import Examples
+from packd_jax.example_source import PIECE_ROWS, ExampleSource, piece_rows
 from packd_jax.models import InputSpec, build_model
 from packd_jax.run_log import RunLog
 from packd_jax.splits import SPLITS, Split, Splits
@@ -59,18 +58,33 @@ class Teachers(NamedTuple):
 
 
 def fit_clusters(splits: Splits, key: ClusterKey, config: Config, look_back: int) -> Clusters:
-    """Fits on training windows and assigns all splits."""
+    """Fits on training windows, or on a sample of so many; assigns all splits.
+
+    The sample has `config.clusters.sample_rows` windows and is the same wherever examples are.
+    """
     settings = dataclasses.replace(config.clusters, feature=key.feature, k=key.k)
     fit_feature = key.feature
     if key.feature == "d" and config.quirks.delta_clusters_from_pcs:
         fit_feature = "i"
-    windows = splits.train.windows(fit_feature, look_back)
+    total = splits.train.examples.rows
+    rows = clustering.sample_rows(total, settings.sample_rows, settings.seed)
+    windows = splits.train.windows(fit_feature, look_back, rows)
     fitted = clustering.fit_clusters(windows, settings, not config.quirks.clusters_unscaled)
-    ids = {
-        name: clustering.assign(fitted, getattr(splits, name).windows(key.feature, look_back))
-        for name in SPLITS
-    }
-    return Clusters(fitted, ids)
+    return Clusters(fitted, assign_splits(fitted, splits, look_back))
+
+
+def assign_splits(
+    fitted: clustering.Clustering, splits: Splits, look_back: int
+) -> dict[str, np.ndarray]:
+    """The cluster of every row, u8[N] by split; windows are made piece by piece."""
+    ids = {}
+    for name in SPLITS:
+        split: Split = getattr(splits, name)
+        ids[name] = np.empty(split.examples.rows, np.uint8)
+        for rows in piece_rows(split.examples.rows, PIECE_ROWS):
+            windows = split.windows(fitted.feature, look_back, rows)
+            ids[name][rows] = clustering.assign(fitted, windows)
+    return ids
 
 
 def row_clusters(key: TeacherKey, splits: Splits, clusters: Clusters | None) -> dict[str, Any]:
@@ -112,10 +126,11 @@ def train_teachers(
     k = clusters.fitted.k if clusters is not None and key.kind.startswith("packd") else 1
     own = []
     for c in range(k):
-        mine = np.flatnonzero(ids["train"] == c)
+        drawn = rows[ids["train"][rows] == c]
         # A cluster that the drawn rows miss learns from all of its rows, and one without any,
         # as the quirk delta_clusters_from_pcs leaves them, from the drawn rows of all clusters.
-        own.append(next(part for part in (np.intersect1d(rows, mine), mine, rows) if len(part)))
+        mine = drawn if len(drawn) else np.flatnonzero(ids["train"] == c)
+        own.append(mine if len(mine) else rows)
     runs = train.Runs(
         seed=np.arange(k, dtype=np.int32) + 1000 * (key.seed + 1),
         order=np.arange(k, dtype=np.int32),
@@ -129,10 +144,10 @@ def train_teachers(
     with log.stage(f"teachers {key}", total=settings.steps) as progress:
         fit = train.fit(
             model,
-            examples,
+            examples,  # type: ignore[arg-type]
             runs,
             [RowOrder(part, seed=1000 * (key.seed + 1) + c) for c, part in enumerate(own)],
-            validation,
+            validation,  # type: ignore[arg-type]
             settings,
             validation_rows=None if k == 1 else looked_at,
             execution=train.choose_execution(settings, entry.teacher),
@@ -158,7 +173,7 @@ def judged_on(splits: Splits, config: Config) -> Split:
 
 def soft_targets(
     teachers: Teachers,
-    examples: Examples,
+    examples: ExampleSource,
     rows: np.ndarray,
     temperature: float,
     config: Config,
@@ -166,14 +181,14 @@ def soft_targets(
     log: RunLog,
 ) -> np.ndarray:
     """What the set says about the given training rows: float16 or uint8 [len(rows), D], on disk."""
-    part: Mapping[str, np.ndarray] = examples.take(rows).inputs
     with log.stage(f"soft targets {teachers.key}", total=len(rows)) as progress:
         return write_soft_targets(
             workdir / "soft_targets" / f"{teachers.key}-t{temperature:g}.npy",
             teachers.model,
             teachers.fit.variables,
-            part,
+            examples,
             teachers.ids["train"][rows],
+            rows=rows,
             temperature=temperature,
             dtype=config.distill.soft_dtype,
             train_mode=config.quirks.teachers_in_train_mode,

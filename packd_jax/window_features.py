@@ -25,33 +25,68 @@ from packd_jax.traces.load_trace import LoadTrace
 COUNTED = 15  # loads of a block: what 4 bits hold
 
 
-def window_tokens(trace: LoadTrace, rows: slice, config: FeatureConfig) -> dict[str, np.ndarray]:
-    """Those of `local`, `confidence` and `popularity` that `config` asks for, of `rows`."""
-    found: dict[str, np.ndarray] = {}
-    if not (config.local_deltas or config.popularity_entries):
+class WindowTables:
+    """Both tables between two chunks of a trace, empty before its first load.
+
+    Their size does not depend on the trace's length, and any chunks give the same tokens.
+    """
+
+    def __init__(self, config: FeatureConfig) -> None:
+        self.config = config
+        self.rows = 0  # loads of the trace that the tables have seen
+        entries = config.local_entries if config.local_deltas else 0
+        self._last_loads = (
+            np.zeros(entries, np.uint64),
+            np.zeros(entries, np.int64),
+            np.zeros((entries, config.local_deltas), np.uint8),
+            np.zeros(entries, np.uint8),
+        )
+        self._loads = np.zeros(config.popularity_entries, np.uint8)
+
+    def read(self, pc: np.ndarray, block: np.ndarray, start: int = 0) -> dict[str, np.ndarray]:
+        """Tokens of the next loads, `pc` u64[N] and `block` i64[N]; of those from `start` on.
+
+        Only `local`, `confidence` and `popularity` that the configuration asks for.
+        """
+        config, found = self.config, {}
+        if config.local_deltas:
+            exact, log_buckets = config.delta_exact, config.delta_log_buckets
+            tables = self._last_loads
+            found["local"], confidence = _read_last_loads(
+                *tables, pc, block, start, exact, log_buckets
+            )
+            if config.local_confidence:
+                found["confidence"] = confidence
+        if config.popularity_entries:
+            period = config.popularity_period
+            found["popularity"] = _read_popularity(self._loads, block, start, self.rows, period)
+        self.rows += len(pc)
         return found
-    block = trace.take(slice(rows.stop)).block
-    if config.local_deltas:
-        pc, entries = trace.pc[: rows.stop], config.local_entries
-        exact, log_buckets = config.delta_exact, config.delta_log_buckets
-        found["local"], confidence = _last_loads(
-            pc, block, rows.start, entries, config.local_deltas, exact, log_buckets
+
+
+def window_tokens(
+    trace: LoadTrace, rows: slice, config: FeatureConfig, tables: WindowTables | None = None
+) -> dict[str, np.ndarray]:
+    """Those of `local`, `confidence` and `popularity` that `config` asks for, of `rows`.
+
+    `tables`, if given, have seen the trace up to some row before these, or none of it, and go on
+    from there: chunk after chunk each load is then looked at once.
+    """
+    if not (config.local_deltas or config.popularity_entries):
+        return {}
+    tables = WindowTables(config) if tables is None else tables
+    if tables.rows > rows.start or tables.config != config:
+        raise ValueError(
+            f"tables of {tables.rows} loads for rows from {rows.start} on: expected tables of the"
+            " same configuration that have seen no load behind these; begin with new ones"
         )
-        if config.local_confidence:
-            found["confidence"] = confidence
-    if config.popularity_entries:
-        found["popularity"] = _popularity(
-            block, rows.start, config.popularity_entries, config.popularity_period
-        )
-    return found
+    part = trace.take(slice(tables.rows, rows.stop))
+    return tables.read(part.pc, part.block, rows.start - tables.rows)
 
 
 @numba.njit(cache=True, nogil=True)
-def _last_loads(pc, block, start, entries, steps, exact, log_buckets):
-    tags = np.zeros(entries, np.uint64)
-    last = np.zeros(entries, np.int64)
-    history = np.zeros((entries, steps), np.uint8)
-    sure = np.zeros(entries, np.uint8)
+def _read_last_loads(tags, last, history, sure, pc, block, start, exact, log_buckets):
+    entries, steps = history.shape
     windows = np.empty((len(pc) - start, steps), np.uint8)
     confidence = np.empty(len(pc) - start, np.uint8)
     for row in range(len(pc)):
@@ -81,8 +116,8 @@ def _last_loads(pc, block, start, entries, steps, exact, log_buckets):
 
 
 @numba.njit(cache=True, nogil=True)
-def _popularity(block, start, entries, period):
-    loads = np.zeros(entries, np.uint8)
+def _read_popularity(loads, block, start, before, period):
+    entries = len(loads)
     tokens = np.empty((len(block) - start, len(POPULARITY_BLOCKS)), np.uint8)
     for row in range(len(block)):
         if row >= start:
@@ -91,7 +126,7 @@ def _popularity(block, start, entries, period):
                 tokens[row - start, place] = (count > 0) + (count > 1) + (count > 3) + (count > 7)
         own = _counter(block[row], entries)
         loads[own] = min(loads[own] + 1, COUNTED)
-        if (row + 1) % period == 0:
+        if (before + row + 1) % period == 0:
             for entry in range(entries):
                 loads[entry] //= 2
     return tokens

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 from packd_jax import distill, ensemble
 from packd_jax.config import ModelConfig
 from packd_jax.distill import encode_soft, write_soft_targets
+from packd_jax.features import Examples
 from packd_jax.models import InputSpec, build_model
 from packd_jax.train_step import decode_soft
 
@@ -33,8 +34,12 @@ def _small_chunks(monkeypatch):
     monkeypatch.setattr(distill, "CHUNK", 16)  # four chunks, the last of two rows
 
 
+def examples_of(inputs):
+    return Examples(inputs, np.zeros((ROWS, 2), np.uint8), np.arange(ROWS))
+
+
 def write(path, **options):
-    return write_soft_targets(path, MODEL, VARIABLES, INPUTS, CLUSTER, **options)
+    return write_soft_targets(path, MODEL, VARIABLES, examples_of(INPUTS), CLUSTER, **options)
 
 
 def files(directory):
@@ -141,8 +146,16 @@ def test_a_marker_without_its_file_is_not_believed(tmp_path):
     path, marker = tmp_path / "soft.npy", tmp_path / "soft.json"
     marker.write_text(json.dumps({"rows": ROWS}))
     with pytest.raises(ValueError, match="expected"):
-        write_soft_targets(path, MODEL, VARIABLES, {"delta": INPUTS["delta"]}, CLUSTER)
+        write_soft_targets(path, MODEL, VARIABLES, examples_of({"delta": INPUTS["delta"]}), CLUSTER)
     assert not marker.exists()  # or it would speak for whatever comes next
     seen = []
     write(path, progress=seen.append)
     assert seen == [16, 32, 48, 50]
+
+
+def test_some_rows_are_answered_as_they_are_among_all(tmp_path):
+    everything, rows = write(tmp_path / "all.npy"), np.array([40, 3, 3, *range(20)])
+    some = write_soft_targets(
+        tmp_path / "some.npy", MODEL, VARIABLES, examples_of(INPUTS), CLUSTER[rows], rows=rows
+    )
+    np.testing.assert_allclose(some, everything[rows], atol=1e-3)

@@ -11,7 +11,7 @@ from test_features import SMALL, random_trace, token_by_hand, traces
 from packd_jax.config import FeatureConfig
 from packd_jax.features import encode_inputs
 from packd_jax.traces.load_trace import LoadTrace
-from packd_jax.window_features import window_tokens
+from packd_jax.window_features import WindowTables, window_tokens
 
 ALL = dataclasses.replace(
     SMALL, local_deltas=2, local_entries=3, local_confidence=True, popularity_entries=4
@@ -102,8 +102,19 @@ def test_chunks_of_rows_join_to_the_whole(trace, size):
     starts = range(3, trace.rows, size)
     chunks = [slice(start, min(start + size, trace.rows)) for start in starts]
     parts = [encode_inputs(trace, chunk, ALL, vocabulary) for chunk in chunks]
+    tables = WindowTables(ALL)
+    carried = [encode_inputs(trace, chunk, ALL, vocabulary, tables) for chunk in chunks]
+    assert tables.rows == trace.rows
     for name, tokens in whole.items():
         np.testing.assert_array_equal(np.concatenate([part[name] for part in parts]), tokens)
+        np.testing.assert_array_equal(np.concatenate([part[name] for part in carried]), tokens)
+
+
+def test_tables_that_have_seen_later_loads_are_refused():
+    trace, tables = random_trace(20), WindowTables(ALL)
+    window_tokens(trace, slice(3, 9), ALL, tables)
+    with pytest.raises(ValueError, match="tables of 9 loads for rows from 8 on"):
+        window_tokens(trace, slice(8, 12), ALL, tables)
 
 
 def test_features_that_are_off_are_not_there():

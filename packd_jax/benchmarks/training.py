@@ -94,7 +94,7 @@ def soft_targets(scale: Scale, repeats: int) -> Iterator[Line]:
 
         def write() -> None:
             path.unlink(missing_ok=True)
-            write_soft_targets(path, model, variables, data.inputs, cluster)
+            write_soft_targets(path, model, variables, data, cluster)
 
         seconds = repeat(write, repeats)
     yield make_line("soft_targets tokens token_mlp teachers", "rows/s", data.rows / seconds)

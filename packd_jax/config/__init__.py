@@ -8,6 +8,7 @@ from packd_jax.config.checks import ConfigError
 from packd_jax.config.convert import from_config_dict, to_json_dict
 from packd_jax.config.features import FeatureConfig
 from packd_jax.config.model import MODEL_FAMILIES, ModelConfig, TrainConfig
+from packd_jax.config.stream import StreamConfig
 from packd_jax.config.study import ARMS, Config, DistillConfig, EntryConfig, QuirksConfig
 from packd_jax.config.trace import (
     CACHE_PRESETS,
@@ -32,6 +33,7 @@ __all__ = [
     "MODEL_FAMILIES",
     "ModelConfig",
     "QuirksConfig",
+    "StreamConfig",
     "TraceConfig",
     "TrainConfig",
     "WorkloadConfig",

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from packd_jax.config.checks import require
 from packd_jax.config.features import FeatureConfig
 from packd_jax.config.model import ModelConfig, TrainConfig
+from packd_jax.config.stream import StreamConfig
 from packd_jax.config.trace import CLUSTER_FEATURES, ClusterConfig, TraceConfig
 
 
@@ -122,6 +123,7 @@ class Config:
     teacher_seeds: int = 1  # teachers of so many seeds; student seed i learns from i modulo this
     tune_seeds: int = 1  # candidates are compared over the first so many seeds
     quirks: QuirksConfig = QuirksConfig()
+    stream: StreamConfig = StreamConfig()
 
     def __post_init__(self) -> None:
         require(len(self.entries) > 0, "entries", dict(self.entries), "at least one entry")

@@ -148,6 +148,7 @@ class ClusterConfig:
     k: int = 3
     minimum_share: float = 0.005  # smaller clusters are merged into their nearest neighbour
     minibatch_rows: int = 200_000  # MiniBatchKMeans above so many rows
+    sample_rows: int = 2_000_000  # fitted on so many training windows, spread evenly; 0: all
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -158,6 +159,12 @@ class ClusterConfig:
             f"one of {CLUSTER_FEATURES}",
         )
         require(1 <= self.k <= 16, "clusters.k", self.k, "1 to 16")
+        require(
+            self.sample_rows == 0 or self.sample_rows >= self.k,
+            "clusters.sample_rows",
+            self.sample_rows,
+            f"0 (all), or at least k = {self.k}",
+        )
         require(
             0 <= self.minimum_share < 1, "clusters.minimum_share", self.minimum_share, "in [0, 1)"
         )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from packd_jax.config import ConfigError
+from packd_jax.example_source import in_memory
 from packd_jax.export.compiled import CompiledStudent, find_compiler
 from packd_jax.export.vectors import reference_logits
 from packd_jax.quantize import IntegerStudent, QuantizedCheckpoint, float_f1, integer_f1
@@ -57,8 +58,8 @@ def verification(quantized: QuantizedCheckpoint) -> str:
     if quantized.rows is None:
         raise ConfigError("the study's traces are not here: name them by --trace=FILE")
     integers, (sources, splits) = quantized.integers, quantized.rows
-    test = splits.test.examples
-    floats = float_f1(quantized.floats, splits.validation.examples, test)
+    validation, test = (in_memory(s.examples) for s in (splits.validation, splits.test))
+    floats = float_f1(quantized.floats, validation, test)
     lines = [f"test F1 {integer_f1(integers, test):.4f} in integers, {floats:.4f} in floats"]
     compiled = CompiledStudent(integers, compiler)
     for source in sources:

@@ -14,6 +14,7 @@ import numpy as np
 
 from packd_jax import metrics, results
 from packd_jax.config import Config, TraceConfig, to_json_dict
+from packd_jax.example_source import in_memory
 from packd_jax.export import CompiledStudent, find_compiler, verify
 from packd_jax.prefetch.budget_config import BudgetConfig, Design
 from packd_jax.prefetch.budget_grid import Sized
@@ -65,8 +66,8 @@ def judge(task: Task, one: Sized, none: Outcome) -> Row:
     splits = material.splits
     integers, how = quantize_student(
         _float_student(student, material),
-        splits.train.examples,
-        splits.validation.examples,
+        in_memory(splits.train.examples),
+        in_memory(splits.validation.examples),
         one.design.weight_bits,
     )
     cycles = kernel_cycles(integers, task.kernel, task.machine.degree)

@@ -16,6 +16,7 @@ from packd_jax.prefetch.policy import NONE, Policy, PolicyConfig, bitmap_deltas
 from packd_jax.prefetch.retention import RetentionConfig, retain
 from packd_jax.quantize import FloatStudent, IntegerStudent
 from packd_jax.traces.load_trace import LoadTrace
+from packd_jax.window_features import WindowTables
 
 CHUNK = 1 << 15  # loads that are thought about at once
 
@@ -39,8 +40,9 @@ def probabilities(student: Student, trace: LoadTrace, rows: slice) -> Iterator[T
     if isinstance(student, AdaptiveStudent):
         yield from _adapted(student, trace, rows)
         return
+    features, tables = student.features, WindowTables(student.features)
     for part in _parts(student, rows):
-        inputs = encode_inputs(trace, part, student.features, student.pc_vocabulary)
+        inputs = encode_inputs(trace, part, features, student.pc_vocabulary, tables)
         for inner, logits in _logits(student, inputs):
             own = slice(part.start + inner.start, part.start + inner.stop)
             yield own, _sigmoid(logits)
@@ -97,9 +99,9 @@ def _parts(student: FloatStudent | IntegerStudent, rows: slice) -> Iterator[slic
 def _adapted(student: AdaptiveStudent, trace: LoadTrace, rows: slice) -> Iterator[Thought]:
     """As `probabilities`; what it learns begins with the trace, whatever the rows."""
     start, learning = student.start, Adaptation(student.start, student.adaptation)
-    block = trace.block
+    block, tables = trace.block, WindowTables(start.features)
     for part in _parts(start, slice(0, rows.stop)):
-        inputs = encode_inputs(trace, part, start.features, start.pc_vocabulary)
+        inputs = encode_inputs(trace, part, start.features, start.pc_vocabulary, tables)
         units = np.concatenate([units for _, units in start.hidden(inputs)])
         logits = learning.logits(units, block[part], trace.hit[part])
         own = slice(max(part.start, rows.start), part.stop)

@@ -11,6 +11,7 @@ import numpy as np
 
 from packd_jax.checkpoints import CheckpointError, describe_checkpoint, restore_checkpoint
 from packd_jax.config import ConfigError, EntryConfig, from_config_dict
+from packd_jax.example_source import in_memory
 from packd_jax.models import InputSpec, build_model
 from packd_jax.quantize.integer_student import IntegerStudent
 from packd_jax.quantize.student import FloatStudent, Quantization, quantize_student
@@ -45,7 +46,8 @@ def quantize_checkpoint(
     if rows is None:
         integers, how = quantize_student(student, weight_bits=weight_bits)
     else:
-        train, validation = rows.splits.train.examples, rows.splits.validation.examples
+        train = in_memory(rows.splits.train.examples)
+        validation = in_memory(rows.splits.validation.examples)
         integers, how = quantize_student(student, train, validation, weight_bits)
     return QuantizedCheckpoint(meta, student, integers, how, rows)
 

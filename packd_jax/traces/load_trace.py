@@ -51,12 +51,17 @@ def window_rows(trace: LoadTrace, start: int, stop: int, unit: str) -> slice:
     Instruction ids are made monotone by their running maximum first, so a window is one
     contiguous run of rows even where an out-of-order core printed ids out of order.
     """
-    if unit == "rows":
-        return slice(min(start, trace.rows), min(stop, trace.rows))
-    if unit == "percent":
-        return slice(trace.rows * start // 100, trace.rows * min(stop, 100) // 100)
+    if unit in ("rows", "percent"):
+        return counted_rows(trace.rows, start, stop, unit)
     if unit != "instructions":
         raise ValueError(f"unit = {unit!r}: expected 'instructions', 'rows' or 'percent'")
     monotone = np.maximum.accumulate(trace.instr_id)
     first, last = np.searchsorted(monotone, [start, stop], side="left")
     return slice(int(first), int(last))
+
+
+def counted_rows(rows: int, start: int, stop: int, unit: str) -> slice:
+    """As `window_rows` of a trace of so many rows, in `unit` "rows" or "percent"."""
+    if unit == "rows":
+        return slice(min(start, rows), min(stop, rows))
+    return slice(rows * start // 100, rows * min(stop, 100) // 100)
