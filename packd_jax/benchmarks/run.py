@@ -5,7 +5,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 
-from packd_jax.benchmarks import access_readers, export, pipeline, prefetching, training
+from packd_jax.benchmarks import (
+    access_readers,
+    devices,
+    dispatch,
+    export,
+    pipeline,
+    prefetching,
+    training,
+)
 from packd_jax.benchmarks.scales import Scale
 from packd_jax.benchmarks.timing import Line
 from packd_jax.config import ConfigError
@@ -19,6 +27,10 @@ MEASUREMENTS: dict[str, Callable[[Scale, int], Iterator[Line]]] = {
     "distill_throughput": training.distill_throughput,
     "train_step": training.train_step,
     "stack": training.stack,
+    "dispatch": dispatch.dispatch,
+    "bfloat16": dispatch.bfloat16,
+    "devices": devices.devices,
+    "processes": devices.processes,
     "soft_targets": training.soft_targets,
     "simulator": prefetching.simulator,
     "export": export.export,

@@ -39,6 +39,11 @@ class Scale:
     batch_size: int = 256
     stack: int = 21  # runs of a study with 7 arms and 3 seeds
     repetition_s: float = 0.25  # what one repetition of training should take
+    device_counts: tuple[int, ...] = (1, 2, 8)
+    process_counts: tuple[int, ...] = (1, 2, 4)
+    scaled: tuple[str, ...] = ("tokens token_mlp", "paper mixer_student")
+    scaled_batch: int = 1024  # rows of a step, of all devices together or of each
+    scaled_steps: int = 32
     students: Mapping[str, Network] = field(default_factory=lambda: STUDENTS)
     networks: Mapping[str, Network] = field(default_factory=lambda: NETWORKS)
 
@@ -56,6 +61,11 @@ SMOKE = Scale(
     batch_size=16,
     stack=2,
     repetition_s=0.0,
+    device_counts=(2,),
+    process_counts=(2,),
+    scaled=("tokens token_mlp",),
+    scaled_batch=16,
+    scaled_steps=2,
     students={"tokens token_mlp": _TINY["tokens token_mlp"]},
     networks=_TINY,
 )
