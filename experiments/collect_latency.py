@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from experiments.command_line import define_config, define_register, register_kinds, run
@@ -20,6 +21,7 @@ from experiments.configs.latency import drawn
 from latency_jax.collection.collect import collect
 from latency_jax.collection.dataset import describe, read_dataset, summary
 from latency_jax.collection.dataset_file import DatasetError
+from latency_jax.collection.machine_lock import MachineBusyError, exclusive, measured_device
 from latency_jax.config import CollectConfig, read_config
 from latency_jax.environment import run_inline
 from latency_jax.measuring.load import LoadError
@@ -41,8 +43,11 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError(f"arguments {argv[1:]}: expected flags only, like --kinds={argv[1]}")
     register_kinds(REGISTER.value)
     run_inline()
-    if not collect(_config(), WORKDIR.value, AT_ONCE).is_finished:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    config, device = _config(), measured_device(jax.default_backend())
+    with exclusive(device, f"collects into {WORKDIR.value}") as lock:
+        if not collect(config, WORKDIR.value, AT_ONCE).is_finished:
+            again = [sys.executable, *sys.orig_argv[1:]]
+            os.execve(sys.executable, again, lock.environment())
     dataset = read_dataset(WORKDIR.value)
     write_json(Path(WORKDIR.value) / "collection.json", summary(dataset))
     print(describe(dataset))
@@ -63,4 +68,4 @@ def _config() -> CollectConfig:
 
 
 if __name__ == "__main__":
-    run(main, DatasetError, LoadError, ParameterError)
+    run(main, DatasetError, LoadError, MachineBusyError, ParameterError)

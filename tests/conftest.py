@@ -20,6 +20,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax  # noqa: E402  reads the settings above
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -27,6 +28,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # How long an example takes depends on who else uses the machine.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _collections_of_other_tests_do_not_matter(tmp_path_factory):
+    os.environ["LATENCY_JAX_LOCKS"] = str(tmp_path_factory.getbasetemp())
 
 
 def pytest_collection_modifyitems(items):
