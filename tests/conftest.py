@@ -13,6 +13,8 @@ os.environ["XLA_FLAGS"] = (
     # Programs of tests run for less time than they compile.
     + " --xla_backend_optimization_level=0"
 )
+# Clusters of tests are on the loopback interface alone, as Ray does by itself where this is 0.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
 
 # Tests and the commands that they start share what they compile.
 CACHE = Path(__file__).parent.parent / ".pytest_cache" / "xla"
