@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_collection import WAITING, all_keys, keys, tiny
 
-from latency_jax.collection.collector import JOB
 from latency_jax.collection.dataset_file import FILE
+from latency_jax.collection.fleet_node import JOB
 from packd_jax.config import to_json_dict
 
 ROOT = Path(__file__).parent.parent

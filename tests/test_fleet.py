@@ -1,21 +1,17 @@
-"""Two nodes on this machine, which take turns: one is lost, the other's collector is killed."""
-
-import itertools
-import os
-import re
-import signal
-import subprocess
 import sys
-import tempfile
-import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from tiny_collection import all_keys, keys, tiny
+from tiny_collection import tiny
 
-from latency_jax.collection.dataset_file import FILE, read_lines
+from latency_jax.collection import fleet as fleet_module
+from latency_jax.collection.collect import collect
+from latency_jax.collection.dataset_file import FILE
 from latency_jax.collection.fleet import FleetError, Place, collect_fleet, places
-from latency_jax.collection.fleet_file import read_fleet
+from latency_jax.collection.fleet_file import FleetFile
+from latency_jax.config import ConditionsConfig, read_config
 from packd_jax.config import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -61,122 +57,135 @@ def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
         collect_fleet(tiny(), tmp_path)
 
 
-@pytest.fixture
-def temporary(monkeypatch):
-    """Where nodes keep what they need: a short path, as there are sockets in it."""
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
-        monkeypatch.setenv("TMPDIR", directory)
-        yield Path(directory)
+class Failure(Exception):
+    def __init__(self, cause=None):
+        super().__init__("first line\nlast line")
+        self.cause = cause
+
+
+class Unavailable(Failure):
+    pass
+
+
+class TaskFailure(Failure):
+    pass
+
+
+class Actor:
+    """Answers as a list says; an error is raised. Like Ray, methods are called by `remote`."""
+
+    def __init__(self, threads, data, answers):
+        about = {"id": "0123", "cpu_model": "some", "threads": threads}
+        facts = {"machine": "desk", "device": "cpu", "niceness": 0, "environment": about}
+        self.data, self.answers, self.sent, self.killed = data, list(answers), None, False
+        self.facts = self.method(lambda: facts)
+        self.start = self.method(lambda data: setattr(self, "sent", data))
+        self.more = self.method(self.give)
+        self.close = self.method(lambda: None)
+
+    def method(self, function):
+        async def remote(*arguments):
+            return function(*arguments)
+
+        return SimpleNamespace(remote=remote)
+
+    def give(self, start, _):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return self.data[start:answer], answer == len(self.data)
 
 
 @pytest.fixture
-def cluster(temporary, monkeypatch):
-    cluster_utils = pytest.importorskip("ray.cluster_utils", reason="needs Ray")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    small = {"object_store_memory": 80 << 20}
-    notices = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}  # lost nodes
-    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": notices, **small}
-    found = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
-    found.add = lambda cpus: found.add_node(num_cpus=cpus, **small)
-    yield found
-    found.shutdown()
+def fake_ray(monkeypatch):
+    """A function that lets `collect_fleet` meet these actors, one to a node."""
+
+    def use(*actors):
+        rest = iter(actors)
+
+        def make(job):
+            actor = next(rest)
+            actor.job = job
+            return actor
+
+        made = SimpleNamespace(options=lambda **_: SimpleNamespace(remote=make))
+        errors = {"RayError": Failure, "RayTaskError": TaskFailure}
+        affinity = SimpleNamespace(NodeAffinitySchedulingStrategy=lambda *_, **__: None)
+        ray = SimpleNamespace(
+            nodes=lambda: [node(str(i), CPU=i + 1.0) for i in range(len(actors))],
+            remote=lambda _: made,
+            kill=lambda actor: setattr(actor, "killed", True),
+            util=SimpleNamespace(scheduling_strategies=affinity),
+            exceptions=SimpleNamespace(ActorUnavailableError=Unavailable, **errors),
+        )
+        monkeypatch.setattr(fleet_module, "connected", lambda _: nullcontext(ray))
+        monkeypatch.setattr(fleet_module, "POLL_S", 0.0)
+
+    return use
 
 
-COMMAND = """
-from experiments import collect_latency, command_line
-from latency_jax.collection import fleet
-fleet.POLL_S = 0.2
-command_line.run(collect_latency.main, fleet.FleetError)
-"""
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("measured")
+    collect(tiny(), directory)
+    return (directory / FILE).read_bytes()
 
 
-def start(workdir, cluster):
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-c", COMMAND, "--kinds=add"),
-            *("--config=experiments/configs/latency.py:smoke", "--config.configurations=3"),
-            *("--minutes=30", "--config.repeat_after_minutes=0.05"),
-            *("--engine=ray", f"--address={cluster.address}", f"--workdir={workdir}"),
-        ],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def test_some_fail_and_the_others_finish(fake_ray, measured, tmp_path):
+    half, size = measured.index(b"\n", len(measured) // 2) + 1, len(measured)
+    actors = [
+        Actor(1, measured, [half, Failure()]),
+        Actor(2, measured, [0, Unavailable(), half, Unavailable(), size]),
+        Actor(3, measured, [half, TaskFailure(ValueError("a mistake"))]),
+        Actor(2, measured, []),
+    ]
+    fake_ray(*actors)
+    with pytest.raises(FleetError) as caught:
+        collect_fleet(tiny(), tmp_path)
+    told = str(caught.value)
+    assert "some-1c-" in told and "its node or its collector was lost: Failure: last line" in told
+    assert "some-3c-" in told and ": a mistake" in told
+    assert "desk, 4 cores: two nodes named 'desk'" in told and "some-2c-" not in told
+    assert all(actor.killed for actor in actors)
+    names = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert [(tmp_path / n / FILE).stat().st_size for n in names] == [half, size, half]
+    assert list(FleetFile(tmp_path).unfinished) == [names[0], names[2]]
+
+    actors = [Actor(cores, measured, [size]) for cores in (1, 2, 3)]
+    fake_ray(*actors)
+    assert not collect_fleet(tiny(), tmp_path).unfinished
+    assert [len(actor.sent) for actor in actors] == [half, size, half]
+    assert all((tmp_path / name / FILE).read_bytes() == measured for name in names)
 
 
-def collectors(directory):
-    """Process ids of those that run now, by their working directories."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if directory in (process / "cwd").readlink().parents:
-                found.append(int(process.name))
-        except OSError:
-            pass
-    return found
+def test_what_is_no_longer_there_stays_unfinished(fake_ray, measured, tmp_path):
+    fake_ray(Actor(1, measured, [Failure()]), Actor(2, measured, [len(measured)]))
+    with pytest.raises(FleetError, match="unfinished: some-1c"):
+        collect_fleet(tiny(), tmp_path)
+    fake_ray(Actor(2, measured, [len(measured)]))
+    with pytest.raises(FleetError, match=r"unfinished: some-1c-.* remove its directory"):
+        collect_fleet(tiny(), tmp_path)
 
 
-def wait_for_rows(run, file, rows):
-    deadline = time.monotonic() + 60
-    while not file.exists() or file.read_bytes().count(b"\n") <= rows:
-        assert run.poll() is None and time.monotonic() < deadline, run.stderr.read()
-        time.sleep(0.02)
+def test_a_node_is_told_what_to_measure_and_on_how_many_cores(fake_ray, measured, tmp_path):
+    actors = [Actor(1, measured, [len(measured)]), Actor(2, measured, [len(measured)])]
+    fake_ray(*actors)
+    collect_fleet(tiny(), tmp_path, register=["own_kinds"])
+    assert [actor.job.cores for actor in actors] == [1, 2]
+    assert {actor.job.machine for actor in actors} == {"desk"}
+    assert actors[0].job.register == ("own_kinds",) and str(tmp_path) in actors[0].job.fleet
+    assert read_config(actors[0].job.config) == tiny()
+    actors = [Actor(1, measured, [len(measured)]), Actor(2, measured, [len(measured)])]
+    fake_ray(*actors)
+    collect_fleet(tiny(conditions=ConditionsConfig(threads="1")), tmp_path / "one")
+    assert [actor.job.cores for actor in actors] == [1, 1]
 
 
-def wait_for_line(run, text):
-    lines = []
-    for line in run.stderr:
-        if text in line:
-            return line
-        lines.append(line)
-    raise AssertionError("".join(lines))
-
-
-def times(directory):
-    """Unix times of the first and last window of each row."""
-    rows = read_lines(directory / FILE).rows
-    return [(row["start_s"][0], row["start_s"][-1]) for row in rows]
-
-
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of what Ray leaves to be collected
-def test_a_lost_node_and_a_killed_collector_lose_and_double_nothing(cluster, temporary, tmp_path):
-    fleet = tmp_path / "fleet"
-    nodes = {cpus: cluster.add(cpus) for cpus in (1, 2)}
-    with start(fleet, cluster) as run:
-        line = wait_for_line(run, "measures on")
-        first, cores = re.match(r"(\S+-(\d)c-\S+): ", line).groups()
-        wait_for_rows(run, fleet / first / FILE, 3)
-        cluster.remove_node(nodes[int(cores)], allow_graceful=False)
-        errors = run.stderr.read()
-    assert run.returncode == 2, errors
-    assert f"unfinished: {first}: its node or its collector was lost" in errors
-    assert "The same command goes on" in errors
-    (second,) = {path.name for path in fleet.iterdir() if path.is_dir()} - {first}
-    config = tiny()
-    assert set(keys(fleet / second)) == all_keys(config) and len(keys(fleet / second)) == 6
-    kept = [(fleet / first / FILE).read_bytes(), (fleet / second / FILE).read_bytes()]
-    assert not collectors(temporary)
-
-    cluster.add(int(cores))
-    with start(fleet, cluster) as run:
-        wait_for_line(run, f"{first}: measures on")
-        while not collectors(temporary):
-            time.sleep(0.01)
-        for pid in collectors(temporary):
-            os.kill(pid, signal.SIGKILL)
-        errors = run.stderr.read()
-    assert run.returncode == 2, errors
-    assert f"unfinished: {first}: its collector ended with exit status -9" in errors
-
-    with start(fleet, cluster) as run:
-        errors, told = run.stderr.read(), run.stdout.read()
-    assert run.returncode == 0, errors
-    assert f"3  {first}: " in told and f"3  {second}: " in told
-    found = [(fleet / name / FILE).read_bytes() for name in (first, second)]
-    assert found[0].startswith(kept[0]) and found[1] == kept[1]
-    assert set(keys(fleet / first)) == all_keys(config) and len(keys(fleet / first)) == 6
-    assert {n: d.tables["add"].rows for n, d in read_fleet(fleet).items()} == {first: 3, second: 3}
-    for one, other in itertools.product(times(fleet / first), times(fleet / second)):
-        assert one[1] < other[0] or other[1] < one[0]  # they share the cores, so they take turns
-    assert len(list(temporary.glob("latency_jax-*"))) <= 1  # that of the lost node
+def test_a_damaged_copy_is_told_and_kept(fake_ray, measured, tmp_path):
+    fake_ray(Actor(1, measured, [len(measured)]))
+    (name,) = collect_fleet(tiny(), tmp_path).environments
+    (tmp_path / name / FILE).write_bytes(measured.replace(b"1", b"2"))
+    fake_ray(Actor(1, measured, [len(measured)]))
+    with pytest.raises(FleetError, match=rf"{name}: .*{FILE}: line 1"):
+        collect_fleet(tiny(), tmp_path)
+    assert (tmp_path / name / FILE).read_bytes() == measured.replace(b"1", b"2")

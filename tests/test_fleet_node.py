@@ -95,6 +95,11 @@ def test_a_gpu_is_named_as_ray_sets_it(monkeypatch):
         node.close()
 
 
+def test_a_gpu_that_jax_does_not_see_is_not_measured():
+    with pytest.raises(CollectorError, match="desk counts GPUs, but JAX sees none there"):
+        collector(tiny(), on_gpu=True).facts()
+
+
 def test_a_thread_is_bound_to_its_share_of_the_cores():
     cores = sorted(os.sched_getaffinity(0))
     fleet_node._pin(len(cores) - 1, 1)

@@ -17,13 +17,13 @@ from pathlib import Path
 
 from latency_jax.collection.collect import AT_ONCE, collect
 from latency_jax.collection.dataset_file import DatasetError
+from latency_jax.collection.fleet_node import JOB
 from latency_jax.config import read_config
 from latency_jax.environment import environment, run_inline
 from latency_jax.measuring.load import LoadError
 from latency_jax.parameters import ParameterError
 from packd_jax.config import ConfigError
 
-JOB = "job.json"  # {"config": a CollectConfig as JSON, "register": [modules to import]}
 MISTAKES = (ConfigError, DatasetError, LoadError, ParameterError, ModuleNotFoundError)
 
 

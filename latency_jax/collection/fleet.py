@@ -140,7 +140,7 @@ class _Run:
         job = self.job._replace(
             machine=place.machine,
             on_gpu=bool(place.gpus),
-            cores=self.job.cores or place.cpus,
+            cores=min(self.job.cores or place.cpus, place.cpus),
             first_core=place.first_core,
         )
         claims = {"num_cpus": place.cpus, "num_gpus": place.gpus}

@@ -19,10 +19,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from latency_jax.collection.collector import JOB
 from latency_jax.collection.dataset_file import FILE
 from latency_jax.collection.machine_lock import CPU, MachineBusyError, MachineLock, measured_device
 
+JOB = "job.json"  # {"config": a CollectConfig as JSON, "register": [modules to import]}
 _GRACE_S = 15.0  # for a collection that was just ended to be gone
 _RETRY_S = 0.5
 _LOOK_S = 0.2
@@ -60,7 +60,8 @@ class NodeCollector:
     def facts(self) -> dict[str, Any]:
         """Where and as what it will measure, once nobody else does.
 
-        Raises MachineBusyError where somebody of another fleet or of none measures here.
+        Raises MachineBusyError where somebody of another fleet or of none measures here, and
+        CollectorError where there is no GPU to measure.
         """
         self._take_the_lock()
         _pin(self.job.first_core, self.job.cores)
@@ -69,11 +70,18 @@ class NodeCollector:
             told = process.stdout.read()
         if process.returncode:
             raise self._ended(process.returncode)
+        environment = json.loads(told)
+        if self.job.on_gpu and environment["backend"] == CPU:
+            self.close()
+            raise CollectorError(
+                f"{self.job.machine} counts GPUs, but JAX sees none there; install jax[cuda12] on "
+                "it, or start its node with --num-gpus=0"
+            )
         return {
             "machine": self.job.machine,
             "device": self.device,
             "niceness": os.getpriority(os.PRIO_PROCESS, 0),
-            "environment": json.loads(told),
+            "environment": environment,
         }
 
     def start(self, data: bytes) -> None:

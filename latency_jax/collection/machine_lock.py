@@ -2,16 +2,15 @@
 
 Who measures on CPUs has the machine for itself. Who measures on an accelerator has that
 accelerator for itself, and the machine together with those who measure on its others. The locks
-are the kernel's, on files of the temporary directory: they end with the last process that holds
+are the kernel's, on files in /tmp: they end with the last process that holds
 them, however it ends, so none is ever stale; what is written in the files only says whose they
-are. Containers with temporary directories of their own do not see each other.
+are. Containers with a /tmp of their own do not see each other.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ except ImportError:  # not on Windows, where two collections at once are not not
     fcntl = None  # type: ignore[assignment]
 
 CPU = "cpu"
-_DIRECTORY = "LATENCY_JAX_LOCKS"  # where the files are, if not in the temporary directory
+_DIRECTORY = "LATENCY_JAX_LOCKS"  # where the files are, if not in /tmp, whatever TMPDIR says
 _HELD = "LATENCY_JAX_HELD"  # tells a process which descriptors of a lock it has inherited
 
 
@@ -96,7 +95,7 @@ def measured_device(backend: str) -> str:
 
 
 def _path(name: str) -> Path:
-    return Path(os.environ.get(_DIRECTORY) or tempfile.gettempdir()) / f"latency_jax.{name}.lock"
+    return Path(os.environ.get(_DIRECTORY) or "/tmp") / f"latency_jax.{name}.lock"
 
 
 def _open(path: Path) -> int:
