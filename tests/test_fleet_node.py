@@ -1,6 +1,7 @@
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 from tiny_collection import WAITING, all_keys, keys, tiny
@@ -98,6 +99,17 @@ def test_a_gpu_is_named_as_ray_sets_it(monkeypatch):
 def test_a_gpu_that_jax_does_not_see_is_not_measured():
     with pytest.raises(CollectorError, match="desk counts GPUs, but JAX sees none there"):
         collector(tiny(), on_gpu=True).facts()
+
+
+def test_what_a_killed_collector_left_is_removed(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left, used = (tmp_path / "node" / f"latency_jax-{pid}-x" for pid in (gone.pid, os.getpid()))
+    left.mkdir()
+    used.mkdir()
+    collector(tiny()).close()
+    assert not left.exists() and used.exists()
+    used.rmdir()
 
 
 def test_a_thread_is_bound_to_its_share_of_the_cores():

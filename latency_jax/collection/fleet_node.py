@@ -20,9 +20,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from latency_jax.collection.dataset_file import FILE
-from latency_jax.collection.machine_lock import CPU, MachineBusyError, MachineLock, measured_device
+from latency_jax.collection.machine_lock import (
+    CPU,
+    MachineBusyError,
+    MachineLock,
+    is_running,
+    measured_device,
+)
 
 JOB = "job.json"  # {"config": a CollectConfig as JSON, "register": [modules to import]}
+_PREFIX = "latency_jax-"
 _GRACE_S = 15.0  # for a collection that was just ended to be gone
 _RETRY_S = 0.5
 _LOOK_S = 0.2
@@ -53,7 +60,8 @@ class NodeCollector:
     def __init__(self, job: NodeJob) -> None:
         self.job, self.grace_s = job, _GRACE_S
         self.device = measured_device("gpu") if job.on_gpu else CPU
-        self.directory = Path(tempfile.mkdtemp(prefix="latency_jax-"))
+        _remove_leftovers()
+        self.directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         self.lock: MachineLock | None = None
         self.process: subprocess.Popen | None = None
 
@@ -152,6 +160,14 @@ class NodeCollector:
         self.close()
         said = lines[-1] if lines else "silent"
         return CollectorError(f"its collector ended with exit status {code}: {said}")
+
+
+def _remove_leftovers() -> None:
+    """Of collectors that were killed: Ray ends them so where their driver or their node ends."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = path.name.split("-")[1]
+        if pid.isdigit() and not is_running(int(pid)):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _pin(first: int, cores: int) -> None:

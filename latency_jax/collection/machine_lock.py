@@ -2,9 +2,9 @@
 
 Who measures on CPUs has the machine for itself. Who measures on an accelerator has that
 accelerator for itself, and the machine together with those who measure on its others. The locks
-are the kernel's, on files in /tmp: they end with the last process that holds
-them, however it ends, so none is ever stale; what is written in the files only says whose they
-are. Containers with a /tmp of their own do not see each other.
+are the kernel's, on files in /tmp: they end with the last process that holds them, however it
+ends, so none is ever stale; what is written in the files only says whose they are. Containers
+with a /tmp of their own do not see each other.
 """
 
 from __future__ import annotations
@@ -143,12 +143,13 @@ def _holder(path: Path) -> dict[str, Any] | None:
     try:
         about = json.loads(path.read_text())
         found = {name: about[name] for name in ("pid", "purpose", "group", "start_s")}
-        return found if _runs(found["pid"]) and time.ctime(found["start_s"]) else None
+        return found if is_running(found["pid"]) and time.ctime(found["start_s"]) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, of whomever."""
     try:
         os.kill(pid, 0)
     except PermissionError:  # it is somebody else's
