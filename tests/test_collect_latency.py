@@ -153,6 +153,7 @@ def command(*arguments, what=("-m", MODULE), expect, path=""):
     ("mistake", "told"),
     [
         ("--kinds=dence", "did you mean 'dense'"),
+        ("--address=127.0.0.1:6379", "--address=127.0.0.1:6379: is for --engine=ray"),
         ("--register=no_kinds", "--register=no_kinds: No module named 'no_kinds'"),
         ("--config=experiments/configs/latency.py:no", "expected one of default, quick, fast"),
     ],
