@@ -3,9 +3,11 @@
 python -m experiments.collect_latency --workdir=DIR --minutes=10
 python -m experiments.collect_latency --workdir=DIR --kinds=conv2d,dense --config.seed=1
 python -m experiments.collect_latency --workdir=DIR --config=experiments/configs/latency.py:careful
+python -m experiments.collect_latency --workdir=DIR --engine=ray --address=HOST:6379
 
-Leaves measurements.jsonl and collection.json in --workdir. The same command again goes on
-where an interrupted one stopped, and with more --minutes where a finished one did.
+Leaves measurements.jsonl and collection.json in --workdir; of a Ray cluster, each machine's in
+--workdir/ENVIRONMENT, and fleet.json. The same command again goes on where an interrupted one
+stopped, and with more --minutes where a finished one did.
 """
 
 import os
@@ -13,13 +15,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from experiments.command_line import define_config, define_register, register_kinds, run
 from experiments.configs.latency import drawn
-from latency_jax.collection.collect import collect
+from latency_jax.collection.collect import AT_ONCE, collect
 from latency_jax.collection.dataset import describe, read_dataset, summary
 from latency_jax.collection.dataset_file import DatasetError
+from latency_jax.collection.fleet import FleetError, collect_fleet
+from latency_jax.collection.machine_lock import MachineBusyError, exclusive, measured_device
 from latency_jax.config import CollectConfig, read_config
 from latency_jax.environment import run_inline
 from latency_jax.measuring.load import LoadError
@@ -31,18 +36,27 @@ CONFIG = define_config("default", "latency")
 WORKDIR = flags.DEFINE_string("workdir", "runs/latency", "where everything goes")
 MINUTES = flags.DEFINE_float("minutes", None, "time to spend, also by earlier runs of the command")
 REGISTER = define_register()
+ENGINE = flags.DEFINE_enum("engine", "local", ["local", "ray"], "this machine | a Ray cluster")
+ADDRESS = flags.DEFINE_string("address", None, "host:port of the cluster; without, one is started")
 KINDS = flags.DEFINE_list("kinds", None, "module kinds; without any, those of the config")
-
-AT_ONCE = 500  # configurations in one process: each leaves a megabyte or two that none frees
 
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
         raise ConfigError(f"arguments {argv[1:]}: expected flags only, like --kinds={argv[1]}")
     register_kinds(REGISTER.value)
+    config = _config()
+    if ENGINE.value == "ray":
+        print(collect_fleet(config, WORKDIR.value, ADDRESS.value, REGISTER.value).describe())
+        return
+    if ADDRESS.value:
+        raise ConfigError(f"--address={ADDRESS.value}: is for --engine=ray")
     run_inline()
-    if not collect(_config(), WORKDIR.value, AT_ONCE).is_finished:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    device = measured_device(jax.default_backend())
+    with exclusive(device, f"collects into {WORKDIR.value}") as lock:
+        if not collect(config, WORKDIR.value, AT_ONCE).is_finished:
+            again = [sys.executable, *sys.orig_argv[1:]]
+            os.execve(sys.executable, again, lock.environment())
     dataset = read_dataset(WORKDIR.value)
     write_json(Path(WORKDIR.value) / "collection.json", summary(dataset))
     print(describe(dataset))
@@ -63,4 +77,4 @@ def _config() -> CollectConfig:
 
 
 if __name__ == "__main__":
-    run(main, DatasetError, LoadError, ParameterError)
+    run(main, DatasetError, FleetError, LoadError, MachineBusyError, ParameterError)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from experiments.command_line import run
@@ -22,6 +23,7 @@ from experiments.configs.latency import CONFIGS
 from latency_jax.collection.collect import collect
 from latency_jax.collection.dataset import describe, read_dataset
 from latency_jax.collection.dataset_file import DatasetError
+from latency_jax.collection.machine_lock import MachineBusyError, exclusive, measured_device
 from latency_jax.environment import run_inline
 from latency_jax.fitting import report
 from latency_jax.fitting.study import FitConfig, make_model, run_trials
@@ -57,7 +59,8 @@ def main(argv: Sequence[str]) -> None:
     config = replace(
         CONFIGS["quick"], kinds=tuple(near), customizations=near, minutes=MINUTES.value
     )
-    collect(config, workdir)
+    with exclusive(measured_device(jax.default_backend()), f"collects into {workdir}"):
+        collect(config, workdir)
     dataset = read_dataset(workdir)
     print(describe(dataset), file=sys.stderr)
     fit = FitConfig(REGRESSORS)
@@ -75,4 +78,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, DatasetError, ParameterError, TableError)
+    run(main, DatasetError, MachineBusyError, ParameterError, TableError)

@@ -16,6 +16,7 @@ from experiments.configs.latency import CONFIGS, drawn, get_config
 from latency_jax import modules
 from latency_jax.collection.dataset import read_dataset
 from latency_jax.collection.dataset_file import FILE, read_lines
+from latency_jax.collection.machine_lock import CPU, exclusive
 from latency_jax.config import read_config
 
 ROOT = Path(__file__).parent.parent
@@ -152,6 +153,7 @@ def command(*arguments, what=("-m", MODULE), expect, path=""):
     ("mistake", "told"),
     [
         ("--kinds=dence", "did you mean 'dense'"),
+        ("--address=127.0.0.1:6379", "--address=127.0.0.1:6379: is for --engine=ray"),
         ("--register=no_kinds", "--register=no_kinds: No module named 'no_kinds'"),
         ("--config=experiments/configs/latency.py:no", "expected one of default, quick, fast"),
     ],
@@ -161,6 +163,13 @@ def test_mistakes_are_one_line(tmp_path, mistake, told):
     assert told in run.stderr and run.stderr.count("\n") == 1
     assert run.stderr.startswith("collect_latency: ")
     assert not (tmp_path / "run").exists()
+
+
+def test_two_collections_do_not_measure_on_one_machine(tmp_path):
+    with exclusive(CPU, "a test"):
+        run = command(SMOKE, f"--workdir={tmp_path / 'run'}", expect=2)
+    assert f"cpu: process {os.getpid()} (a test, since " in run.stderr
+    assert run.stderr.count("\n") == 1 and not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -32,6 +32,7 @@ from latency_jax.parameters import ModuleConfig
 from packd_jax.config import ConfigError, to_json_dict
 from packd_jax.run_log import Progress, RunLog
 
+AT_ONCE = 500  # measurements in one process: each leaves a megabyte or two that none frees
 REPEAT_EVERY = 10  # rounds
 Compiled = tuple[Job, CompiledModule]
 

@@ -14,7 +14,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -95,6 +95,25 @@ def _parsed(path: Path, number: int, text: bytes) -> dict[str, Any]:
         ) from None
 
 
+def take_file(file: IO[bytes], path: Path) -> int:
+    """Locks an open file; where its whole lines end, after which comes what a kill tore off.
+
+    Raises DatasetError where another process has it, and where it is no dataset.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(
+                f"{path}: another process is collecting into it; wait for it, end it, or "
+                "choose another directory"
+            ) from None
+    data = path.read_bytes()
+    if data and not _could_start(data):
+        raise _foreign(path)
+    return data.rfind(b"\n") + 1
+
+
 class DatasetWriter:
     """Adds measurements to a directory; `rows` are those that it held already.
 
@@ -115,17 +134,12 @@ class DatasetWriter:
         self.rows: list[dict[str, Any]] = []
         self._file = self.path.open("ab", buffering=0)
         try:
-            self._lock()
+            end = take_file(self._file, self.path)
             self._checksum = 0
-            end = self.path.stat().st_size
-            if b"\n" in self.path.read_bytes():
-                header, self.rows, self._checksum, end = read_lines(self.path)
+            if end:
+                header, self.rows, self._checksum, _ = read_lines(self.path)
                 self._check(header, environment, config)
-            elif end and not _could_start(self.path.read_bytes()):
-                raise _foreign(self.path)
-            else:
-                end = 0
-            self._file.truncate(end)  # what a kill tore off
+            self._file.truncate(end)
             if not end:
                 self._write({**FORMAT, "environment": environment, "config": config})
             self._sync()
@@ -148,17 +162,6 @@ class DatasetWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _lock(self) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatasetError(
-                f"{self.path}: another process is collecting into it; wait for it, end it, or "
-                "choose another directory"
-            ) from None
 
     def _check(
         self, header: dict[str, Any], environment: Mapping[str, Any], config: Mapping[str, Any]
