@@ -105,7 +105,8 @@ def _unreachable(address: str | None, error: Exception) -> ConfigError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ConfigError(
         f"--address={address}: no Ray cluster answers there ({reason}); start one with"
-        " `ray start --head --port=6379` and give its host:port, or leave --address out"
+        " `ray start --head --port=6379` and give its host:port, or leave --address out; where it"
+        " asks for Ray's token, as it does where ~/.ray/auth_token is, set RAY_AUTH_MODE=token"
     )
 
 
