@@ -22,6 +22,7 @@ _TUNE = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the log is ours
     "RAY_AIR_NEW_OUTPUT": "0",  # the newer one prints a table whatever the verbosity
     "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",  # they are in the storage
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is a KeyboardInterrupt, as everywhere
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }
 
@@ -75,17 +76,18 @@ class Experiment:
     def run(self, log: RunLog) -> list[str]:
         """Runs, or goes on; returns the identities of its points, which have rows now.
 
-        Raises RaySweepError for trials that failed, and KeyboardInterrupt after a Ctrl-C.
+        Raises RaySweepError for trials that failed.
         """
         from ray import tune
 
         from packd_jax.ray_narrator import Narrator
 
         drawn = self.settings.optuna_trials
+        total = drawn or len(self.points)
         there = self._is_there()
         log.say(
             f"experiment {self.name}: {'restored from' if there else 'new in'} {self._storage};"
-            f" {f'{drawn} points to draw' if drawn else f'{len(self.points)} points to run'}"
+            f" {total} points to {'draw' if drawn else 'run'}"
         )
         if drawn:
             self._hand_over()
@@ -106,7 +108,7 @@ class Experiment:
                 max_failures=self.settings.max_failures,
                 # What failed for good is tried again: the user asked for it by the same command.
                 resume_config=tune.ResumeConfig(errored=again) if there else None,
-                callbacks=[Narrator(log, self.workdir)],
+                callbacks=[Narrator(log, self.workdir, total, self.keep_stopped)],
                 trial_dirname_creator=str,
                 reuse_actors=True,
                 raise_on_failed_trial=False,
@@ -170,21 +172,26 @@ class Experiment:
             if own and not trial_rows(self.workdir, one).exists():
                 write_trial(self.workdir, one, own)
 
+    def keep_stopped(self, trial: Any) -> None:
+        """Adds the row of a trial that ASHA stopped, if its point has none."""
+        point = json.loads(trial.config["point"])
+        one, result = identity(apply_point(self.config, point)), trial.last_result
+        if one in {row["config"] for row in collect(self.workdir)}:
+            return
+        (entry,) = self.config.entries
+        row = {"point": point, "config": one, "entry": entry, "arm": None, "seed": None, "f1": None}
+        stopped = {"evaluation": result["evaluation"], "of": self._evaluations(point)}
+        row |= {"validation_f1": result["validation_f1"], "stopped": stopped}
+        append_rows(self.workdir / "sweep.jsonl", [row])
+
     def _account(self, trials: Sequence[Any]) -> list[str]:
-        """Every trial has its rows, or a row that says it was stopped; else it is told."""
-        rows = collect(self.workdir)
-        known = {row["config"] for row in rows}
-        failed, names = [], []
+        """The identities of the trials' points, if none failed."""
+        names, failed = [], []
         for trial in trials:
             point = json.loads(trial.config["point"])
-            one = identity(apply_point(self.config, point))
-            names.append(one)
+            names.append(identity(apply_point(self.config, point)))
             if trial.status == "ERROR":
                 failed.append((point, trial))
-            elif trial.status != "TERMINATED":
-                raise KeyboardInterrupt
-            elif one not in known and not trial.last_result.get("finished"):
-                append_rows(self.workdir / "sweep.jsonl", [self._stopped(point, one, trial)])
         if failed:
             from packd_jax.ray_narrator import last_line
 
@@ -195,10 +202,3 @@ class Experiment:
                 " all others are in the table, and the same command tries these again"
             )
         return names
-
-    def _stopped(self, point: Point, one: str, trial: Any) -> dict[str, Any]:
-        (entry,) = self.config.entries
-        result = trial.last_result
-        stopped = {"evaluation": result["evaluation"], "of": self._evaluations(point)}
-        scores = {"f1": None, "validation_f1": result["validation_f1"], "stopped": stopped}
-        return {"point": point, "config": one, "entry": entry, "arm": None, "seed": None, **scores}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +14,34 @@ from packd_jax.sweep_table import collect
 
 
 class Narrator(Callback):
-    """Says which trials start, end, fail and are tried again; brings their rows into the table."""
+    """Says which trials start, end, fail and are tried again; brings their rows into the table.
 
-    def __init__(self, log: RunLog, workdir: Path) -> None:
+    `total` trials are expected; `keep_stopped(trial)` is called for one that a scheduler stopped.
+    """
+
+    def __init__(
+        self, log: RunLog, workdir: Path, total: int, keep_stopped: Callable[[Any], None]
+    ) -> None:
         self._log, self._workdir = log, workdir
+        self._total, self._keep_stopped = total, keep_stopped
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._say(trial, "starts")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        collect(self._workdir)
         result = trial.last_result
-        end = (
-            "ends"
-            if result.get("finished")
-            else f"stopped after {result.get('evaluation')} evaluations"
-        )
-        score = f"validation F1 {result.get('validation_f1', 0):.4f}"
+        if result["finished"]:
+            end = "ends"
+            collect(self._workdir)
+        else:
+            end = f"stopped at evaluation {result['evaluation']}"
+            self._keep_stopped(trial)
         done = sum(one is trial or one.status == "TERMINATED" for one in trials)
-        self._say(trial, f"{end} on node {result.get('node')}, {score}; {done} of {len(trials)}")
+        self._say(
+            trial,
+            f"{end} on node {result['node']}, validation F1 {result['validation_f1']:.4f};"
+            f" {done} of {max(self._total, len(trials))}",
+        )
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._say(trial, f"is tried again, as it failed: {last_line(trial)}")

@@ -1,5 +1,6 @@
 """A sweep on a cluster of three nodes: a node is killed, then the driver; no point is lost."""
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -9,6 +10,10 @@ from pathlib import Path
 
 import pytest
 from test_ray_sweep import same_numbers
+
+from experiments.configs.packd import study
+from packd_jax.run_log import RunLog
+from packd_jax.sweep import run_sweep
 
 ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'packd-jax[ray]'")
 
@@ -97,7 +102,7 @@ def test_a_killed_node_and_a_killed_driver_lose_no_point(cluster, tmp_path):
     tried = attempts(tmp_path)
     assert max(map(len, tried.values())) >= 2 and len(tried) == len(RATES)
 
-    with start(tmp_path / "local") as run:
-        assert run.wait() == 0, run.stderr.read()
-    local = [json.loads(line) for line in (tmp_path / "local/sweep.jsonl").read_text().splitlines()]
-    same_numbers(rows, local)
+    config = dataclasses.replace(study("smoke_tokens"), arms=("no_kd",), seeds=(0,))
+    with RunLog(tmp_path / "local") as log:
+        points = [{field: rate} for rate in RATES]
+        same_numbers(rows, run_sweep(config, points, tmp_path / "local", log))

@@ -22,11 +22,12 @@ def test_the_story_of_a_trial(tmp_path, capsys):
     (tmp_path / "error.txt").write_text("Traceback ...\n  at some place\nError: the node is gone\n")
     failed = trial(error_file=str(tmp_path / "error.txt"))
     ended = trial(last_result={"finished": True, "validation_f1": 0.5, "node": "ab"})
-    stopped = trial(last_result={"finished": False, "evaluation": 2, "validation_f1": 0.25})
+    early = {"finished": False, "evaluation": 2, "validation_f1": 0.25, "node": "cd"}
+    stopped, kept = trial(last_result=early), []
     others = [trial(status="TERMINATED"), ended, trial()]
     write_trial(tmp_path, "one", [{"config": "one"}])
     with RunLog(tmp_path) as log:
-        narrator = Narrator(log, tmp_path)
+        narrator = Narrator(log, tmp_path, 2, kept.append)
         narrator.on_trial_start(1, others, failed)
         narrator.on_trial_recover(2, others, failed)
         assert read_rows(tmp_path / "sweep.jsonl") == []
@@ -34,12 +35,13 @@ def test_the_story_of_a_trial(tmp_path, capsys):
         assert read_rows(tmp_path / "sweep.jsonl") == [{"config": "one"}]
         narrator.on_trial_complete(4, [stopped], stopped)
         narrator.on_trial_error(5, others, failed)
+    assert kept == [stopped]
     said = [line.removeprefix("trial width=4, seeds=[0, 1]: ") for line in told(capsys)]
     assert said == [
         "starts",
         "is tried again, as it failed: Error: the node is gone",
         "ends on node ab, validation F1 0.5000; 2 of 3",
-        "stopped after 2 evaluations on node None, validation F1 0.2500; 1 of 1",
+        "stopped at evaluation 2 on node cd, validation F1 0.2500; 1 of 2",
         "failed for good: Error: the node is gone",
     ]
     assert last_line(trial()) == "no error is known"
