@@ -109,10 +109,11 @@ def test_searches_of_ray_are_no_searches_of_this_process(tmp_path):
         assert told == "sweep: --search=optuna and --scheduler=asha need --engine=ray\n"
 
 
-def test_a_command_imports_no_library_that_few_of_them_need():
+@pytest.mark.parametrize("name", ["packd", "sweep"])
+def test_a_command_imports_no_library_that_few_of_them_need(name):
     """Each takes a second, which every mistake would wait for."""
     few = "{'matplotlib', 'sklearn', 'ray', 'optuna'}"
-    shown = f"import sys, experiments.packd, experiments.sweep; print({few} & set(sys.modules))"
+    shown = f"import sys, experiments.{name}; print({few} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "set()", run.stderr
 
