@@ -74,6 +74,8 @@ def ray_settings() -> RaySettings | None:
         if SEARCH.value != "grid" or SCHEDULER.value != "none":
             raise ConfigError("--search=optuna and --scheduler=asha need --engine=ray")
         return None
+    if SEARCH.value == "optuna" and RANDOM.value:
+        raise ConfigError("--random draws points of the grid; with --search=optuna set --trials")
     return RaySettings(
         address=ADDRESS.value,
         storage=STORAGE.value,

@@ -84,7 +84,7 @@ class Experiment:
 
         drawn = self.settings.optuna_trials
         total = drawn or len(self.points)
-        there = self._is_there()
+        there = self.is_there()
         log.say(
             f"experiment {self.name}: {'restored from' if there else 'new in'} {self._storage};"
             f" {total} points to {'draw' if drawn else 'run'}"
@@ -155,7 +155,8 @@ class Experiment:
     def _evaluations(self, point: Point) -> int:
         return evaluation_count(apply_point(self.config, point))
 
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the storage has this experiment, which an earlier driver began."""
         from pyarrow import fs
 
         system, path = fs.FileSystem.from_uri(self._storage)

@@ -13,6 +13,7 @@ import hashlib
 import itertools
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ import jax
 
 from packd_jax.config import Config, ConfigError, to_json_dict
 from packd_jax.ray_cluster import connected, require_ray
-from packd_jax.ray_experiment import Experiment, RaySettings
+from packd_jax.ray_experiment import Experiment, RaySettings, RaySweepError
 from packd_jax.run_log import RunLog
 from packd_jax.splits import load_sources
 from packd_jax.students import TEACHERS_OF, candidates
 from packd_jax.sweep import Point, check_points, grid, identity
 from packd_jax.sweep_table import collect, finished, settled
+
+_VISIBLE_SECONDS = 90.0  # in which network file systems show what another machine wrote
 
 
 def run_ray_sweep(
@@ -61,13 +64,19 @@ def run_ray_sweep(
         _check_room(ray.nodes(), settings, log)
         for number in itertools.count(1):  # the first, unless what it left was taken away
             experiment = Experiment(config, axes, todo, f"{name}-{number}", workdir, settings)
+            restored = experiment.is_there()
             ran = experiment.run(log)
-            rows = collect(workdir)
             if settings.optuna_trials:
                 named = {one: point for one, point in named.items() if one in ran}
+            rows = _collect_all(named, workdir, settings, 0 if restored else _VISIBLE_SECONDS)
             todo = _missing(named, rows, settings)
             if not todo:
                 return _of(named, rows)
+            if not restored:
+                raise RaySweepError(
+                    f"{len(todo)} of {len(named)} trials ended, but {workdir}/trials has no rows of"
+                    " them: expected a --workdir that all nodes see"
+                )
     raise AssertionError("experiments are counted without an end")
 
 
@@ -103,6 +112,18 @@ def _missing(
     """The points without rows; one that ASHA stopped has its row only where ASHA is asked for."""
     done = {row["config"] for row in (rows if settings.asha else finished(rows))}
     return {one: point for one, point in named.items() if one not in done}
+
+
+def _collect_all(
+    named: Mapping[str, Point], workdir: Path, settings: RaySettings, patience_s: float
+) -> list[dict[str, Any]]:
+    """All rows, once those of the points are there or patience ends."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        rows = collect(workdir)
+        if not _missing(named, rows, settings) or time.monotonic() >= deadline:
+            return rows
+        time.sleep(1)
 
 
 def _of(named: Mapping[str, Point], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -107,6 +107,9 @@ def test_searches_of_ray_are_no_searches_of_this_process(tmp_path):
         axis = "--axis=seeds=((0,),)"
         told = command("sweep", TOKENS, axis, flag, f"--workdir={tmp_path}", expect=2).stderr
         assert told == "sweep: --search=optuna and --scheduler=asha need --engine=ray\n"
+    both = "--engine=ray", "--search=optuna", "--random=3"
+    told = command("sweep", TOKENS, axis, *both, f"--workdir={tmp_path}", expect=2).stderr
+    assert told.startswith("sweep: --random draws points of the grid; with --search=optuna set")
 
 
 @pytest.mark.parametrize("name", ["packd", "sweep"])

@@ -75,7 +75,8 @@ def attempts(workdir):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray's own files and sockets
 def test_a_killed_node_and_a_killed_driver_lose_no_point(cluster, tmp_path):
-    arguments = ["--engine=ray", f"--address={cluster.address}"]
+    state = tmp_path / "state"
+    arguments = ["--engine=ray", f"--address={cluster.address}", f"--storage={state}"]
     with start(tmp_path, *arguments) as run:
         until(run, ": starts", 2)
         deadline = time.monotonic() + 60
@@ -95,7 +96,7 @@ def test_a_killed_node_and_a_killed_driver_lose_no_point(cluster, tmp_path):
     with start(tmp_path, *arguments) as run:
         said = run.communicate()[1]
         assert run.returncode == 0, said
-    assert f"restored from {tmp_path}/ray" in said
+    assert f"restored from {state};" in said
     rows = [json.loads(line) for line in (tmp_path / "sweep.jsonl").read_text().splitlines()]
     (field,) = rows[0]["point"]
     assert sorted(row["point"][field] for row in rows) == sorted(RATES)

@@ -3,6 +3,8 @@
 import builtins
 import dataclasses
 import json
+from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from small_study import ENTRY, TRAIN, study, trace
@@ -10,7 +12,7 @@ from small_study import ENTRY, TRAIN, study, trace
 from packd_jax import ray_sweep, sweep
 from packd_jax.config import ConfigError
 from packd_jax.ray_cluster import connected
-from packd_jax.ray_experiment import RaySettings
+from packd_jax.ray_experiment import Experiment, RaySettings, RaySweepError
 from packd_jax.run_log import RunLog
 from packd_jax.sweep_table import finished
 from packd_jax.traces.mldpc import write_trace
@@ -176,6 +178,31 @@ def test_where_there_is_no_room_it_is_told(ray, tmp_path):
         settings = RaySettings(address="there:1", cpus_per_trial=64)
         ray_sweep._check_room([{"Alive": False, "Resources": {"CPU": 64}}], settings, log)
     assert "trials wait until one joins" in (tmp_path / "metrics.jsonl").read_text()
+
+
+def test_a_workdir_that_nodes_do_not_see_is_told(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is an extra: pip install 'packd-jax[ray]'")
+    config = config_of(tmp_path)
+
+    class Elsewhere(Experiment):
+        def run(self, log):  # its trials left their rows on other disks
+            return list(self.points)
+
+    monkeypatch.setattr(ray_sweep, "Experiment", Elsewhere)
+    monkeypatch.setattr(ray_sweep, "_VISIBLE_SECONDS", 0.0)
+    monkeypatch.setattr(ray_sweep, "connected", one_node)
+    with pytest.raises(RaySweepError) as caught:
+        on_ray(config, AXES, tmp_path)
+    assert str(caught.value) == (
+        f"4 of 4 trials ended, but {tmp_path}/trials has no rows of them: expected a --workdir"
+        " that all nodes see"
+    )
+
+
+@contextmanager
+def one_node(address, environment):
+    node = {"Alive": True, "Resources": {"CPU": 1.0}}
+    yield SimpleNamespace(nodes=lambda: [node])
 
 
 def test_trials_see_the_devices_that_they_asked_for():
