@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,7 +62,9 @@ def connected(
         return
     settings = {"address": _listening(address)} if address else _local(cpus)
     try:
-        with _variables(_QUIET):
+        with variables(_QUIET), warnings.catch_warnings():
+            # Ray's processes begin as forks of this one, but are other programs at once.
+            warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)
             ray.init(
                 **settings,
                 runtime_env={"env_vars": worker_environment(environment or {})},
@@ -102,7 +105,8 @@ def _unreachable(address: str | None, error: Exception) -> ConfigError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return ConfigError(
         f"--address={address}: no Ray cluster answers there ({reason}); start one with"
-        " `ray start --head --port=6379` and give its host:port, or leave --address out"
+        " `ray start --head --port=6379` and give its host:port, or leave --address out; where it"
+        " asks for Ray's token, as it does where ~/.ray/auth_token is, set RAY_AUTH_MODE=token"
     )
 
 
@@ -117,8 +121,9 @@ def _local(cpus: int | None) -> dict[str, object]:
 
 
 @contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Sets variables of this process that are not set, for a while."""
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Sets variables of this process that are not set, for a while: settings of Ray, which has
+    no other place for them."""
     added = [name for name in values if name not in os.environ]
     os.environ.update({name: values[name] for name in added})
     try:

@@ -24,6 +24,7 @@ from packd_jax.protocol import prepare
 from packd_jax.run_log import RunLog
 from packd_jax.splits import encode_splits, load_sources
 from packd_jax.students import TEACHERS_OF, Candidate, candidates, train_students
+from packd_jax.sweep_table import append_rows, collect, finished, read_rows, settled
 
 Point = dict[str, Any]  # dotted field -> value
 
@@ -75,43 +76,35 @@ def run_sweep(
     A point is its whole configuration: with another `config` it is another point.
     """
     table = workdir / "sweep.jsonl"
-    configs = [(point, apply_point(config, point)) for point in points]
-    for _, one in configs:  # all are checked before the first is run
-        _settings(one)
-    done = {row["config"] for row in read_rows(table)}
+    configs = check_points(config, points)
+    done = {row["config"] for row in finished(collect(workdir))}
     groups: dict[str, list[tuple[Point, Config]]] = {}
     for point, one in configs:
-        if _identity(one) not in done:
+        if identity(one) not in done:
             groups.setdefault(_shape_key(one), []).append((point, one))
     for number, members in enumerate(groups.values(), 1):
         log.say(f"sweep: program {number} of {len(groups)}, {len(members)} points")
-        names = "".join(_identity(one) for _, one in members)
-        home = workdir / "programs" / hashlib.sha256(names.encode()).hexdigest()[:16]
-        rows = _run_group(members, home, workdir, log)
-        with table.open("a", encoding="utf-8") as file:
-            # One write: a kill leaves whole groups, or a torn line that read_rows drops.
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
-    wanted = {_identity(one) for _, one in configs}
-    return [row for row in read_rows(table) if row["config"] in wanted]
+        append_rows(table, run_group(members, workdir, log))
+    wanted = {identity(one) for _, one in configs}
+    return settled([row for row in read_rows(table) if row["config"] in wanted])
 
 
-def read_rows(table: Path) -> list[dict[str, Any]]:
-    """The rows of a sweep so far; a line torn off by a kill is cut from the file."""
-    if not table.exists():
-        return []
-    whole, _, torn = table.read_text(encoding="utf-8").rpartition("\n")
-    if torn:
-        table.write_text(whole + "\n" if whole else "", encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
+def check_points(config: Config, points: Sequence[Point]) -> list[tuple[Point, Config]]:
+    """Every point's configuration; all are checked, before any is run. Raises ConfigError."""
+    configs = [(point, apply_point(config, point)) for point in points]
+    for _, one in configs:
+        _settings(one)
+    return configs
 
 
 def pareto_front(rows: Sequence[Mapping[str, Any]], cost: str = "bytes") -> list[dict[str, Any]]:
     """Means over seeds of each point, entry and candidate, cheapest first, that none beats.
 
-    Chosen by F1 on validation; `f1` is what they have on test.
+    Chosen by F1 on validation; `f1` is what they have on test. Points that were stopped early
+    have no place here.
     """
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
+    for row in finished(rows):
         candidate = [row.get(name) for name in ("arm", "alpha", "temperature", "clusters")]
         key = json.dumps([row["point"], row["entry"], *candidate], sort_keys=True)
         groups.setdefault(key, []).append(row)
@@ -144,7 +137,7 @@ def front_table(front: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _identity(config: Config) -> str:
+def identity(config: Config) -> str:
     """A name for the whole configuration of a point: other settings, other rows."""
     values = json.dumps(to_json_dict(config), sort_keys=True)
     return hashlib.sha256(values.encode()).hexdigest()[:16]
@@ -163,10 +156,17 @@ def _settings(config: Config) -> list[Candidate]:
     return [candidate for arm in config.arms for candidate in candidates(arm, config)]
 
 
-def _run_group(
-    members: Sequence[tuple[Point, Config]], home: Path, workdir: Path, log: RunLog
+def program_home(members: Sequence[tuple[Point, Config]], workdir: Path) -> Path:
+    """Where the program of these points keeps its state, from which it goes on after a kill."""
+    names = "".join(identity(one) for _, one in members)
+    return workdir / "programs" / hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def run_group(
+    members: Sequence[tuple[Point, Config]], workdir: Path, log: RunLog
 ) -> list[dict[str, Any]]:
-    config = members[0][1]
+    """Trains points of one shape as one program; their rows, with checkpoints in `workdir`."""
+    config, home = members[0][1], program_home(members, workdir)
     sources = load_sources(config.trace, workdir)
     rows: list[dict[str, Any]] = []
     for name, entry in config.entries.items():
@@ -180,7 +180,7 @@ def _run_group(
             chosen += own
             if "marginal" in one.arms:
                 judged = results.marginal_rows(name, material)
-                rows += [{"point": point, "config": _identity(one), **row} for row in judged]
+                rows += [{"point": point, "config": identity(one), **row} for row in judged]
         students = train_students(chosen, config.seeds, material, home / name, "sweep", log)
         tests = results.judge_on_test(students, material)
         seeds = len(config.seeds)
@@ -192,5 +192,5 @@ def _run_group(
             )
             for row in judged:
                 row["checkpoint"] = str(own_home.relative_to(workdir) / row["checkpoint"])
-            rows += [{"point": point, "config": _identity(one), **row} for row in judged]
+            rows += [{"point": point, "config": identity(one), **row} for row in judged]
     return rows

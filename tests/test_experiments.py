@@ -102,9 +102,21 @@ def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, told):
     assert len(errors) == 1 and errors[0].startswith("packd: ") and told in errors[0]
 
 
-def test_a_command_imports_no_library_that_few_of_them_need():
+def test_searches_of_ray_are_no_searches_of_this_process(tmp_path):
+    for flag in ("--search=optuna", "--scheduler=asha"):
+        axis = "--axis=seeds=((0,),)"
+        told = command("sweep", TOKENS, axis, flag, f"--workdir={tmp_path}", expect=2).stderr
+        assert told == "sweep: --search=optuna and --scheduler=asha need --engine=ray\n"
+    both = "--engine=ray", "--search=optuna", "--random=3"
+    told = command("sweep", TOKENS, axis, *both, f"--workdir={tmp_path}", expect=2).stderr
+    assert told.startswith("sweep: --random draws points of the grid; with --search=optuna set")
+
+
+@pytest.mark.parametrize("name", ["packd", "sweep"])
+def test_a_command_imports_no_library_that_few_of_them_need(name):
     """Each takes a second, which every mistake would wait for."""
-    shown = "import sys, experiments.packd; print({'matplotlib', 'sklearn'} & set(sys.modules))"
+    few = "{'matplotlib', 'sklearn', 'ray', 'optuna'}"
+    shown = f"import sys, experiments.{name}; print({few} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", shown], cwd=ROOT, capture_output=True, text=True)
     assert run.stdout.strip() == "set()", run.stderr
 

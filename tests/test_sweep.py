@@ -16,6 +16,7 @@ from packd_jax.protocol import prepare
 from packd_jax.run_log import RunLog
 from packd_jax.splits import encode_splits, load_sources
 from packd_jax.students import Candidate, train_students
+from packd_jax.sweep_table import append_rows, read_rows, write_trial
 from packd_jax.teachers import ClusterKey
 from packd_jax.traces.mldpc import write_trace
 
@@ -293,6 +294,19 @@ def test_an_interrupted_sweep_runs_what_is_missing(tmp_path):
     assert len(list((tmp_path / "programs").iterdir())) == 2
 
 
+def test_rows_that_trials_left_are_taken_and_stopped_points_are_trained(tmp_path):
+    config = config_of(tmp_path, arms=("no_kd",), seeds=(0,))
+    points = [{RATE: 1e-3}, {RATE: 1e-2}]
+    names = [sweep.identity(sweep.apply_point(config, point)) for point in points]
+    left = {"config": names[0], "point": points[0], "validation_f1": 0.1}
+    write_trial(tmp_path, names[0], [left])
+    stopped = {"config": names[1], "stopped": {"evaluation": 1, "of": 2}}
+    append_rows(tmp_path / "sweep.jsonl", [stopped])
+    rows = run(config, points, tmp_path)
+    assert rows[0] == left and rows[1]["config"] == names[1] and len(rows) == 2
+    assert read_rows(tmp_path / "sweep.jsonl") == [stopped, *rows]
+
+
 def test_another_configuration_is_another_point(tmp_path):
     config = config_of(tmp_path, arms=("no_kd",), seeds=(0,))
     points = [{ALPHAS: ((0.1,),)}]
@@ -322,21 +336,6 @@ def test_all_points_are_checked_before_the_first_is_run(tmp_path):
         with pytest.raises(ConfigError, match=told):
             run(config, [{ALPHAS: ((0.1,),)}, bad], tmp_path)
     assert not (tmp_path / "programs").exists()
-
-
-def test_a_torn_line_is_cut_off_the_table(tmp_path):
-    table = tmp_path / "sweep.jsonl"
-    assert sweep.read_rows(table) == []
-    for text, rows in (
-        ("", []),
-        ('{"a"', []),
-        ('{"a": 1}\n', [{"a": 1}]),
-        ('{"a": 1}\n{"a": 2}\n{"a', [{"a": 1}, {"a": 2}]),
-        ('{"a": 1}\n{"a": 2}', [{"a": 1}]),  # whole, but for the end of its line
-    ):
-        table.write_text(text)
-        assert sweep.read_rows(table) == rows
-        assert table.read_text() == "".join(json.dumps(row) + "\n" for row in rows)
 
 
 # The front.
@@ -370,6 +369,12 @@ def test_the_front_by_hand():
     assert front[2]["validation_f1"] == pytest.approx(0.625)
     assert front[2]["f1"] == pytest.approx(0.15)
     assert sweep.pareto_front([]) == []
+
+
+def test_a_point_that_was_stopped_is_not_in_the_front():
+    stopped = row(None, 1, 0.9, None) | {"stopped": {"evaluation": 1, "of": 3}}
+    assert sweep.pareto_front([stopped]) == []
+    assert [r["arm"] for r in sweep.pareto_front([stopped, row("a", 40, 0.5, 0.5)])] == ["a"]
 
 
 def test_the_front_may_be_drawn_against_parameters():

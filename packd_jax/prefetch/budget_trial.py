@@ -37,7 +37,7 @@ from packd_jax.quantize.cost import KernelMachine, kernel_cycles
 from packd_jax.run_log import RunLog
 from packd_jax.splits import Source, encode_splits
 from packd_jax.students import Material, Student, train_students
-from packd_jax.sweep import read_rows
+from packd_jax.sweep_table import read_rows
 from packd_jax.traces.load_trace import LoadTrace, window_rows
 
 ENTRY = "tokens"  # the name of the study's only entry
