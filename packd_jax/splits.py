@@ -43,7 +43,8 @@ class Split:
         """What the windows of the split's rows are clustered by, f64[n, E]; `window_features`."""
         if isinstance(self.examples, ShardedExamples):
             return self.examples.windows(feature, look_back, rows)
-        asked = np.arange(self.examples.rows)[rows]
+        total = self.examples.rows
+        asked = np.arange(*rows.indices(total)) if isinstance(rows, slice) else rows
         found, start = None, 0
         for trace, own in self.parts:
             here = (start <= asked) & (asked < start + len(own))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Sequence
 
-from packd_jax.benchmarks import access_readers, export, pipeline, prefetching, training
+from packd_jax.benchmarks import access_readers, export, pipeline, prefetching, streaming, training
 from packd_jax.benchmarks.scales import Scale
 from packd_jax.benchmarks.timing import Line
 from packd_jax.config import ConfigError
@@ -16,6 +16,8 @@ MEASUREMENTS: dict[str, Callable[[Scale, int], Iterator[Line]]] = {
     "access_readers": access_readers.access_readers,
     "features": pipeline.features,
     "encode_memory": pipeline.encode_memory,
+    "encode_shards": streaming.encode_shards,
+    "loader": streaming.loader,
     "distill_throughput": training.distill_throughput,
     "train_step": training.train_step,
     "stack": training.stack,
