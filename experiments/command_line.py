@@ -1,5 +1,9 @@
-"""How every experiment starts and ends: 0 when all was done, 2 and a line for a user's mistake."""
+"""How every experiment starts and ends: 0 when all was done, 2 and a line for a user's mistake.
 
+3 where several processes train as one and another one is gone.
+"""
+
+import contextlib
 import importlib
 import os
 import sys
@@ -11,8 +15,10 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from packd_jax import processes
 from packd_jax.checkpoints import CheckpointError
 from packd_jax.config import Config, ConfigError, from_config_dict
+from packd_jax.device_mesh import layout
 from packd_jax.traces.load_trace import TraceError
 
 # What ml_collections raises for a --config that is not there, or a --config.x not of that type.
@@ -27,6 +33,22 @@ def define_config(name: str, experiments: str = "packd") -> flags.FlagHolder:
         return config_flags.DEFINE_config_file("config", f"{path}:{name}", "PATH:NAME")
     except _CONFIG_ERRORS as error:
         sys.exit(_mistake(error))
+
+
+def define_devices() -> None:
+    """The flags of a run over several devices and processes, which `run` then obeys."""
+    flags.DEFINE_string(
+        "coordinator", "", "HOST:PORT of process 0, or cluster: several processes train as one"
+    )
+    flags.DEFINE_integer("num_processes", None, "how many there are, with --coordinator")
+    flags.DEFINE_integer("process_id", None, "which one this is, from 0 on")
+    flags.DEFINE_integer("mesh_data", 0, "devices that share a batch; 0: chosen", lower_bound=0)
+    flags.DEFINE_integer(
+        "mesh_model_replica",
+        0,
+        "devices that share teachers, arms and seeds; 0: chosen",
+        lower_bound=0,
+    )
 
 
 def define_register() -> flags.FlagHolder:
@@ -71,13 +93,42 @@ def _call(
         cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "packd_jax"
         jax.config.update("jax_compilation_cache_dir", str(cache))
     try:
-        main(argv)
+        with _devices():
+            main(argv)
     except mistakes as error:
         return _mistake(error)
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    except (jax.errors.JaxRuntimeError, ValueError) as error:  # JAX raises either for lost peers
+        if processes.count() == 1 or not processes.is_loss(error):
+            raise
+        _abandon(error)
     return 0
+
+
+def _devices() -> contextlib.AbstractContextManager[None]:
+    """Connects the processes that `define_devices` asks for, and lays out the devices."""
+    if "coordinator" not in flags.FLAGS:
+        return contextlib.nullcontext()
+    values = flags.FLAGS
+    if values.coordinator:
+        processes.connect(values.coordinator, values.num_processes, values.process_id)
+    elif (values.num_processes, values.process_id) != (None, None):
+        raise ConfigError("--num_processes and --process_id: expected --coordinator beside them")
+    return layout(values.mesh_data, values.mesh_model_replica)
+
+
+def _abandon(error: Exception) -> None:
+    """Ends a process whose peers are gone: nothing that they share can be shut down in order."""
+    print(
+        f"process {jax.process_index()} of {processes.count()}: another process has ended"
+        f" ({str(error).strip().splitlines()[0][:200]}); start all of them again with the same"
+        " commands: they go on from the last checkpoint",
+        file=sys.stderr,
+        flush=True,
+    )
+    os._exit(3)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:

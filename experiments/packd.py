@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.command_line import define_config, run, study_config
-from packd_jax import summary
+from experiments.command_line import define_config, define_devices, run, study_config
+from packd_jax import processes, summary
 from packd_jax.ablation import ablate_quirks, quirks_table
 from packd_jax.config import ConfigError
 from packd_jax.protocol import run_study
@@ -25,6 +25,7 @@ CONFIG = define_config("quick")
 TRACE = flags.DEFINE_list("trace", [], "load trace files; without any, the config's workload")
 WORKDIR = flags.DEFINE_string("workdir", "runs/packd", "where everything goes")
 ABLATE = flags.DEFINE_bool("ablate_quirks", False, "what each quirk of the authors is worth")
+define_devices()
 TENSORBOARD = flags.DEFINE_bool("tensorboard", False, "write TensorBoard events too")
 
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str]) -> None:
             print(quirks_table(ablate_quirks(config, workdir, log)))
             return
         results = run_study(config, workdir, log)
+    if not processes.is_first():
+        return
     write_report(results, workdir / "report.html")
     chosen = results["rows"][results["selected"]]
     print(summary.table(results["rows"]))

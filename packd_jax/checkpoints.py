@@ -16,7 +16,8 @@ How a save replaces a checkpoint `D`, with helpers beside it:
 A process killed before 2 leaves the old `D`, and after 3 the new one. Killed between them it
 leaves no `D`, but a complete `.D.checkpoint-new`: readers take it, and the next save finishes
 step 3 first. This is about killed processes; nothing here forces disks to write before a
-power cut. One process at a time writes a checkpoint.
+power cut. One process at a time writes a checkpoint, or all processes of a run together: each
+writes its shards of arrays that lie on devices of several, and the first one renames.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import json
 import logging
 import os
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +35,8 @@ import absl.logging
 import numpy as np
 import orbax.checkpoint as ocp
 
+from packd_jax import processes
+from packd_jax.checksum import checksum
 from packd_jax.json_files import plain_json
 from packd_jax.named_leaves import (
     LeafDescription,
@@ -42,6 +44,7 @@ from packd_jax.named_leaves import (
     described_leaf,
     host_arrays,
     in_structure_of,
+    is_global,
     nested_dict,
 )
 
@@ -91,19 +94,25 @@ def save_checkpoint(directory: str | os.PathLike, tree: Any, meta: Mapping[str, 
         "format": _FORMAT,
         "meta": plain_meta,
         "leaves": {path: [array.shape, array.dtype.name] for path, array in arrays.items()},
-        "crc32": _checksum(arrays),
+        "crc32": checksum(arrays),
     }
 
     new, old = _beside(target, "new"), _beside(target, "old")
-    if new.exists() and not target.exists():
+    if processes.is_first():
+        if new.exists() and not target.exists():
+            os.rename(new, target)
+        _remove_leftovers(target)
+    processes.wait(f"save {target}")
+    is_sharded = any(is_global(array) for array in arrays.values())
+    if is_sharded or processes.is_first():
+        with _orbax_checkpointer(alone=not is_sharded) as writer:
+            writer.save(new, args=ocp.args.PyTreeSave(stored), custom_metadata=record)
+    if processes.is_first():
+        if target.exists():
+            os.rename(target, old)
         os.rename(new, target)
-    _remove_leftovers(target)
-    with _orbax_checkpointer() as writer:
-        writer.save(new, args=ocp.args.PyTreeSave(stored), custom_metadata=record)
-    if target.exists():
-        os.rename(target, old)
-    os.rename(new, target)
-    _remove_leftovers(target)
+        _remove_leftovers(target)
+    processes.wait(f"saved {target}")
 
 
 def restore_checkpoint(
@@ -123,12 +132,15 @@ def restore_checkpoint(
     record = _read_record(target)
     try:
         with _orbax_checkpointer() as reader:
-            stored = reader.restore(target, args=ocp.args.PyTreeRestore())
+            # As host arrays, on whatever devices they were saved from.
+            on_host = ocp.RestoreArgs(restore_type=np.ndarray)
+            wanted = {leaf.path or _ALONE: on_host for leaf in record.leaves if leaf.size}
+            stored = reader.restore(target, args=ocp.args.PyTreeRestore(restore_args=wanted))
     except Exception as error:  # broken files raise nearly everything
         raise _damaged(target, f"its arrays cannot be read ({_first_line(error)})") from error
     _check_shapes(target, record, stored)
     arrays = {leaf.path: _as_saved(leaf, stored.get(leaf.path or _ALONE)) for leaf in record.leaves}
-    if _checksum(arrays) != record.crc32:
+    if checksum(arrays) != record.crc32:
         raise _damaged(target, "its values differ from their checksum")
     if like is None:
         return nested_dict(arrays), record.meta
@@ -171,21 +183,41 @@ def restore_latest(
 
     Raises CheckpointError as restore_checkpoint.
     """
-    latest = (Path(directory) / "latest").resolve()
-    if not latest.exists() and not _beside(latest, "new").exists():
+    latest = _latest(directory)
+    if latest is None:
         return None
     tree, meta = restore_checkpoint(latest, like)
     return meta["step"], tree, meta
 
 
+def describe_latest(directory: str | os.PathLike) -> CheckpointDescription | None:
+    """As describe_checkpoint, of what `save_latest` completed last; None if nothing was."""
+    latest = _latest(directory)
+    return None if latest is None else describe_checkpoint(latest)
+
+
+def _latest(directory: str | os.PathLike) -> Path | None:
+    latest = (Path(directory) / "latest").resolve()
+    return latest if latest.exists() or _beside(latest, "new").exists() else None
+
+
 @contextmanager
-def _orbax_checkpointer() -> Iterator[ocp.Checkpointer]:
+def _orbax_checkpointer(alone: bool = False) -> Iterator[ocp.Checkpointer]:
+    """`alone`: of several processes this one saves what is its own."""
+    options = ocp.options.MultiprocessingOptions()
+    if alone and processes.count() > 1:
+        options = ocp.options.MultiprocessingOptions(
+            active_processes={0}, barrier_sync_key_prefix="first"
+        )
     # Programs made with absl.app show INFO, of which orbax has some twenty lines a save.
     logger = absl.logging.get_absl_logger()
     logger.addFilter(_is_no_orbax_info)
     try:
         # No compression: trained weights hardly compress.
-        with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_compression=False)) as checkpointer:
+        handler = ocp.PyTreeCheckpointHandler(
+            use_compression=False, multiprocessing_options=options
+        )
+        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
             yield checkpointer
     finally:
         logger.removeFilter(_is_no_orbax_info)
@@ -220,7 +252,7 @@ def _check_shapes(target: Path, record: CheckpointDescription, stored: Mapping[s
             raise _damaged(target, f"leaf {path} is stored as {have}, its record says {want}")
 
 
-def _as_stored(array: np.ndarray) -> np.ndarray:
+def _as_stored(array: Any) -> Any:
     # Kind "V": a type that NumPy has from elsewhere, which files need not know.
     return array.view(f"u{array.itemsize}") if array.dtype.kind == "V" else array
 
@@ -231,14 +263,6 @@ def _as_saved(leaf: LeafDescription, stored: Any) -> np.ndarray:
     dtype = np.dtype(leaf.dtype)
     array = np.asarray(stored)
     return array.view(dtype) if dtype.kind == "V" else array.astype(dtype, copy=False)
-
-
-def _checksum(arrays: Mapping[str, np.ndarray]) -> int:
-    """CRC-32 of the bytes of all leaves, end to end in their order."""
-    value = 0
-    for array in arrays.values():
-        value = zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), value)
-    return value
 
 
 def _beside(target: Path, role: str) -> Path:

@@ -33,13 +33,20 @@ def _make_init(model: Any) -> Callable[..., dict[str, Tree]]:
 def apply_train(
     model: Any, params: Tree, batch_stats: Tree, inputs: Mapping[str, Array]
 ) -> tuple[Array, Tree]:
-    """Logits `f32[B, D]` of one network in training mode, and its new batch statistics."""
+    """Logits `f32[B, D]` of one network in training mode, and its new batch statistics.
+
+    It computes in `model.spec.dtype`; parameters and statistics are f32 whatever that is, so
+    steps that bfloat16 could not tell apart still add up.
+    """
+    dtype = model.spec.dtype
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
     if not batch_stats:
-        return model.apply({"params": params}, inputs, train=True), batch_stats
+        logits = model.apply({"params": params}, inputs, train=True)
+        return logits.astype(jnp.float32), batch_stats
     logits, updated = model.apply(
         {"params": params, "batch_stats": batch_stats}, inputs, train=True, mutable=["batch_stats"]
     )
-    return logits, updated["batch_stats"]
+    return logits.astype(jnp.float32), updated["batch_stats"]
 
 
 @functools.lru_cache(maxsize=64)

@@ -47,16 +47,24 @@ def described_leaf(path: str, shape: Sequence[int], dtype: str) -> LeafDescripti
     return LeafDescription(path, tuple(shape), dtype)
 
 
-def host_arrays(tree: Any) -> dict[str, np.ndarray]:
-    """The leaves of `tree` by path, as NumPy arrays.
+def is_global(array: Any) -> bool:
+    """Whether an array has parts on devices of other processes."""
+    return isinstance(array, jax.Array) and not array.is_fully_addressable
+
+
+def host_arrays(tree: Any) -> dict[str, Any]:
+    """The leaves of `tree` by path, as NumPy arrays; global ones stay on their devices.
 
     Raises LeafError for a leaf that is no array of numbers or booleans.
     """
     leaves = _leaves_by_path(tree)
-    host = jax.device_get(list(leaves.values()))  # one wait for all transfers
+    here = [leaf for leaf in leaves.values() if not is_global(leaf)]
+    host = iter(jax.device_get(here))  # one wait for all transfers
     return {
-        path: np.asarray(leaf, dtype=leaf.dtype.newbyteorder("="))
-        for path, leaf in zip(leaves, host)
+        path: leaf
+        if is_global(leaf)
+        else np.asarray(next(host), dtype=leaf.dtype.newbyteorder("="))
+        for path, leaf in leaves.items()
     }
 
 

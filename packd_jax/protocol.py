@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from packd_jax import results, summary
+from packd_jax import processes, results, summary
 from packd_jax.config import Config, ConfigError, EntryConfig, from_config_dict, to_json_dict
 from packd_jax.json_files import write_json
 from packd_jax.provenance import provenance
@@ -32,7 +32,8 @@ from packd_jax.teachers import (
 def run_study(config: Config, workdir: Path, log: RunLog) -> dict[str, Any]:
     """Runs all entries of a study and leaves `workdir/results.json`, whose content it returns.
 
-    An interrupted study goes on from its workdir and ends with the same numbers. Raises
+    Several processes run it together: all are given the same, the first one writes. An
+    interrupted study goes on from its workdir and ends with the same numbers. Raises
     ConfigError when the workdir holds another study, TraceError for a bad trace.
     """
     _claim(config, workdir)
@@ -64,7 +65,8 @@ def run_study(config: Config, workdir: Path, log: RunLog) -> dict[str, Any]:
         "differences": summary.paired_differences(rows),
         "details": details,
     }
-    write_json(workdir / "results.json", study)
+    if processes.is_first():
+        write_json(workdir / "results.json", study)
     return study
 
 
@@ -118,7 +120,8 @@ def _claim(config: Config, workdir: Path) -> None:
     """Makes the workdir this study's; what an earlier start of the same study left is used."""
     path, mine = workdir / "config.json", to_json_dict(config)
     if not path.exists():
-        write_json(path, mine)
+        if processes.is_first():
+            write_json(path, mine)
         return
     found = from_config_dict(Config, json.loads(path.read_text()), str(path))
     if found != config:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from packd_jax import processes
 from packd_jax.json_files import plain_json, write_json
 from packd_jax.provenance import provenance
 
@@ -25,7 +26,8 @@ class RunLog:
 
     `metrics.jsonl` has one JSON object per line: `time_s` since the start of the run, `stage`,
     `step` and the values; a reopened log goes on after its last whole line and its last time.
-    With `tensorboard`, finite scalars go to `workdir/tensorboard` as `stage/name` as well.
+    Of several processes the first one writes and talks alone. With `tensorboard`, finite scalars
+    go to `workdir/tensorboard` as `stage/name` as well.
     """
 
     def __init__(
@@ -38,12 +40,17 @@ class RunLog:
         self._board = None
         self.workdir = Path(workdir)
         self.workdir.mkdir(parents=True, exist_ok=True)
-        if tensorboard:
+        if tensorboard and processes.is_first():
             self._board = _tensorboard_writer(self.workdir / "tensorboard")
-        write_json(self.workdir / "environment.json", provenance())
-        if config is not None:
-            write_json(self.workdir / "config.json", config)
         path = self.workdir / "metrics.jsonl"
+        self._silence: TextIO | None = None
+        if not processes.is_first():
+            path = Path(os.devnull)
+            self._silence = path.open("w")
+        else:
+            write_json(self.workdir / "environment.json", provenance())
+            if config is not None:
+                write_json(self.workdir / "config.json", config)
         self._start = time.monotonic() - _repair(path)
         self._metrics = path.open("a", encoding="utf-8")
 
@@ -64,7 +71,7 @@ class RunLog:
 
     def say(self, text: str) -> None:
         """Tells the user something once: on stderr, and as a `note` in the metrics."""
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=self._silence or sys.stderr, flush=True)
         self.write("note", 0, text=text)
 
     @contextmanager
@@ -75,7 +82,7 @@ class RunLog:
             ...
             progress(step, loss=loss)
         """
-        progress = Progress(name, total, done, sys.stderr)
+        progress = Progress(name, total, done, self._silence or sys.stderr)
         try:
             yield progress
         except BaseException:
@@ -85,6 +92,8 @@ class RunLog:
 
     def close(self) -> None:
         self._metrics.close()
+        if self._silence is not None:
+            self._silence.close()
         if self._board is not None:
             self._board.close()
 

@@ -144,7 +144,11 @@ def _train_group(
     entry, config = material.entry, material.config
     settings, quirks = entry.student_train, config.quirks
     k = material.clusters[cluster_input].fitted.k if cluster_input else 0
-    model = build_model(entry.student, InputSpec.of(entry.features, k), quirks.lstm_along_batch)
+    model = build_model(
+        entry.student,
+        InputSpec.of(entry.features, k, settings.compute_dtype),
+        quirks.lstm_along_batch,
+    )
     everything = material.examples("train", cluster_input)
     rows = subset_rows(everything.rows, settings.rows, seed=0)
     examples = everything if len(rows) == everything.rows else everything.take(rows)

@@ -136,7 +136,7 @@ def train_teachers(
         order=np.arange(k, dtype=np.int32),
         learning_rate=np.full(k, rate, np.float32),
     )
-    spec = InputSpec.of(entry.features)
+    spec = InputSpec.of(entry.features, dtype=settings.compute_dtype)
     model = build_model(entry.teacher, spec, config.quirks.lstm_along_batch)
     validation_rows = [np.flatnonzero(validation_ids == c) for c in range(k)]
     # A teacher without a validation row of its own is looked at on all of them.

@@ -7,7 +7,6 @@ device, and what differs between them is data.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -17,42 +16,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 
-from packd_jax import metrics
-from packd_jax.batching import RowOrder
-from packd_jax.checkpoints import restore_latest, save_latest
+from packd_jax import metrics, processes
+from packd_jax.advance import Runs, Targets, make_advance
+from packd_jax.batching import RowOrder, same_lanes
+from packd_jax.checkpoints import describe_latest, restore_latest, save_latest
 from packd_jax.config import ModelConfig, TrainConfig
+from packd_jax.device_mesh import DATA, REPLICA, make_mesh, padded, place, sharding
 from packd_jax.evaluation import evaluate
 from packd_jax.features import Examples
-from packd_jax.train_step import (
-    Batch,
-    TrainState,
-    init_state,
-    make_train_step,
-    rate_factor,
-)
+from packd_jax.feeding import make_feed
+from packd_jax.train_step import init_state
 
 CHUNK = 64  # steps that one call runs at most; progress and interruption live between calls
 
 Tree = Any
-
-
-class Runs(NamedTuple):
-    """What differs between the R runs of a stack."""
-
-    seed: np.ndarray  # i32[R], of the initial parameters
-    order: np.ndarray  # i32[R], which of the row orders a run follows
-    learning_rate: np.ndarray  # f32[R]
-    soft: np.ndarray | None = None  # i32[R], which soft targets a run learns from
-    alpha: np.ndarray | None = None  # f32[R, K], weight of the hard loss by cluster
-
-
-class Targets(NamedTuple):
-    """Soft targets of U teacher sets for all N training rows, and whose teacher spoke."""
-
-    values: Any  # float16 or uint8 [U, N, D]; on disk: U memory maps [N, D]
-    cluster: np.ndarray | Array  # u8[U, N]
-    on_disk: bool = False  # gather rows on the host instead of holding all on the device
 
 
 class Info(NamedTuple):
@@ -75,70 +54,15 @@ class Fit(NamedTuple):
     info: Info
 
 
-@functools.lru_cache(maxsize=64)
-def make_advance(
-    model: Any, temperature: float, soft_weight: float, schedule: str, execution: str
-) -> Callable[..., tuple[TrainState, Array]]:
-    """A function that advances a whole stack by `count` steps; see its docstring.
-
-    `execution` "scan" loops on the device, "loop" calls one compiled step at a time: the
-    same mathematics, whichever the platform runs faster.
-    """
-    train_step = _stacked(make_train_step(model, temperature, soft_weight))
-
-    def one(carry, runs, data, targets, rows, soft_rows, total, warmup, i):
-        # rows, soft_rows: i32[orders, CHUNK, B]
-        state, summed = carry
-        rows, soft_rows = rows[:, i][runs.order], soft_rows[:, i][runs.order]
-        inputs, labels = jax.tree.map(lambda values: values[rows], data)
-        soft = alpha = None
-        if targets is not None:
-            soft = jax.vmap(lambda u, r: targets.values[u, r])(runs.soft, soft_rows)
-            cluster = jax.vmap(lambda u, r: targets.cluster[u, r])(runs.soft, soft_rows)
-            alpha = jax.vmap(lambda a, c: a[c])(runs.alpha, cluster)
-        rate = runs.learning_rate * rate_factor(state.step, total, warmup, schedule)
-        state, loss = train_step(state, rate, Batch(inputs, labels, soft, alpha))
-        return state, summed + loss
-
-    def advance(state, runs, data, targets, rows, soft_rows, total, warmup, count):
-        """Advances all runs by `count` <= CHUNK steps: (state, summed loss f32[R])."""
-
-        def body(i, carry):
-            return one(carry, runs, data, targets, rows, soft_rows, total, warmup, i)
-
-        return jax.lax.fori_loop(0, count, body, (state, jnp.zeros(len(runs.order))))
-
-    if execution == "scan":
-        return jax.jit(advance, donate_argnums=0)
-    jitted = jax.jit(one, donate_argnums=0)
-
-    def advance_by_calls(state, runs, *operands):
-        *args, count = operands
-        carry = state, jnp.zeros(len(runs.order))
-        for i in range(int(count)):
-            # Nothing else is dispatched between steps: for small networks it would cost as much.
-            carry = jitted(carry, runs, *args, np.int32(i))
-        return carry
-
-    return advance_by_calls
-
-
-def _stacked(step: Callable[..., Any]) -> Callable[..., Any]:
-    """The step of one run for a stack of them."""
-
-    def call(state: TrainState, rate: Array, batch: Batch) -> tuple[TrainState, Array]:
-        if len(rate) > 1:
-            return jax.vmap(step)(state, rate, batch)
-        # The axis of a single run cost the Mixer teacher 8 % of its speed on a CPU.
-        alone = jax.tree.map(lambda leaf: leaf[0], (state, rate, batch))
-        return jax.tree.map(lambda leaf: leaf[None], step(*alone))
-
-    return call
-
-
 def choose_execution(config: TrainConfig, network: ModelConfig) -> str:
-    """ "scan" or "loop": as configured, or what was measured faster for the family."""
-    return "scan" if config.execution == "auto" else config.execution
+    """ "scan", "loop" or "epoch": as configured, or what suits the platform.
+
+    On an accelerator all steps between two looks at validation are one program; on a CPU calls
+    of `CHUNK` steps are as fast, and show progress.
+    """
+    if config.execution != "auto":
+        return config.execution
+    return "scan" if jax.default_backend() == "cpu" else "epoch"
 
 
 def fit(
@@ -171,69 +95,122 @@ def fit(
         and ends with the same bits as without the interruption.
       progress: called with (steps done, loss=mean loss).
     """
-    sample = {name: jnp.asarray(values[:1]) for name, values in train.inputs.items()}
-    state = init_state(model, runs.seed, sample)
+    count, lanes = len(runs.seed), same_lanes(orders)
+    mesh = make_mesh(count, config.batch_size, lanes)
+    by_run, everywhere = sharding(mesh, REPLICA), sharding(mesh)
+    # Runs that fill up the mesh repeat others, and nobody looks at them.
+    filled = np.arange(padded(count, mesh)) % count
+    sample = {k: jnp.asarray(v) for k, v in train.take(slice(0, 1)).inputs.items()}
+    state = place(init_state(model, runs.seed[filled], sample), by_run)
     # A copy: the state's buffers are donated to the first step.
     best = _copy({"params": state.params, "batch_stats": state.batch_stats})
     info = Info([], [], [], [], [], [])
     if directory is not None:
-        found = restore_latest(directory, {"state": state, "best": best})
+        found = _restored(directory, {"state": state, "best": best}, filled, count)
         if found is not None:
-            _, tree, meta = found
-            state, best = jax.tree.map(jnp.asarray, (tree["state"], tree["best"]))
+            tree, meta = found
+            state, best = place((tree["state"], tree["best"]), by_run)
             info = Info(**meta["info"])
     step = info.step[-1] if info.step else 0
     if step >= config.steps:
-        return _result(best, info)
+        return _result(best, info, count)
 
-    data = jax.tree.map(jnp.asarray, (train.inputs, train.labels))
-    device_runs = jax.tree.map(jnp.asarray, runs)
-    held = None if targets is None or targets.on_disk else jax.tree.map(jnp.asarray, targets[:2])
-    held = Targets(*held) if held else None
-    advance = make_advance(model, temperature, soft_weight, config.schedule, execution)
-    total, warmup = jnp.float32(config.steps), jnp.float32(config.warmup_steps)
     stops = np.unique(np.linspace(0, config.steps, config.evaluations + 1).round().astype(int))
+    chunk = int(np.diff(stops).max()) if execution == "epoch" else CHUNK
+    feed = make_feed(train, orders, config.batch_size, mesh)
+    on_mesh = place(jax.tree.map(lambda leaf: leaf[filled], runs), by_run)
+    held = None
+    if targets is not None and not targets.on_disk:
+        held = Targets(*place(targets[:2], everywhere))
+    options = temperature, soft_weight, config.schedule, execution, mesh, feed.ring
+    advance = make_advance(model, *options)
+    schedule = place((np.float32(config.steps), np.float32(config.warmup_steps)), everywhere)
     for stop in stops[stops > step]:
         started, since = time.perf_counter(), step
-        loss = np.zeros(len(runs.seed))
+        losses = _Losses(count, progress)
         while step < stop:
-            count = min(CHUNK, int(stop) - step)
-            rows = np.stack([order.steps(step, CHUNK, config.batch_size) for order in orders])
-            soft_rows, near = rows, held
-            if targets is not None and targets.on_disk:
-                near, soft_rows = _gather(targets, rows)
-            drawn = jnp.asarray(rows), jnp.asarray(soft_rows)
-            state, more = advance(
-                state, device_runs, data, near, *drawn, total, warmup, jnp.int32(count)
-            )
-            step, loss = step + count, loss + np.asarray(more, np.float64)
-            if progress is not None:
-                progress(step, loss=float(np.mean(more)) / count)
+            steps = feed.steps(step, min(chunk, int(stop) - step))
+            fed = feed.take(step, steps, chunk)
+            soft = (None, None) if targets is None else _soft(targets, held, fed.rows, mesh)
+            data = fed.data, soft[0], fed.places, soft[1]
+            state, loss = advance(state, on_mesh, *data, *schedule, np.int32(steps))
+            step += steps
+            losses.add(step, steps, loss)
+        mean_loss = losses.finish() / (step - since)
         seconds = time.perf_counter() - started + (info.seconds[-1] if info.seconds else 0.0)
         now = {"params": state.params, "batch_stats": state.batch_stats}
-        histogram = evaluate(model, now, validation, validation_rows)
-        curves = [histogram.run(r) for r in range(len(runs.seed))]
+        histogram = evaluate(model, _of_runs(now, count), validation, validation_rows)
+        curves = [histogram.run(r) for r in range(count)]
         bins = [metrics.best_threshold(h) for h in curves]
         f1 = [metrics.score_at(h, b).f1 for h, b in zip(curves, bins)]
         better = _improves(info, f1, config.patience)
-        best = _select(jnp.asarray(better), now, best)
-        seen = (step, (loss / (step - since)).tolist(), f1, bins, better.tolist(), seconds)
+        best = _select(place(better[filled], by_run), now, best)
+        seen = (step, mean_loss.tolist(), f1, bins, better.tolist(), seconds)
         columns: tuple[list, ...] = info
         for column, value in zip(columns, seen):
             column.append(value)
         if directory is not None:
-            save_latest(directory, step, {"state": state, "best": best}, {"info": info._asdict()})
-    return _result(best, info)
+            tree = {"state": state, "best": best}
+            save_latest(directory, step, tree, {"info": info._asdict(), "runs": count})
+    return _result(best, info, count)
 
 
-def _gather(targets: Targets, rows: np.ndarray) -> tuple[Targets, np.ndarray]:
-    """The soft targets that a chunk needs, read from disk, and where its rows now are."""
+class _Losses:
+    """Sums of losses, fetched a call late: the device is never without work for it."""
+
+    def __init__(self, runs: int, progress: Callable[..., None] | None) -> None:
+        self._sum, self._progress = np.zeros(runs), progress
+        self._waiting: tuple[int, int, Array] | None = None
+
+    def add(self, step: int, steps: int, loss: Array) -> None:
+        """The summed loss of the `steps` steps up to `step`, on its way from the device."""
+        self.finish()
+        self._waiting = step, steps, loss
+
+    def finish(self) -> np.ndarray:
+        """The sum of all that was added, f64[R]."""
+        if self._waiting is not None:
+            step, steps, loss = self._waiting
+            self._waiting = None
+            more = np.asarray(loss, np.float64)[: len(self._sum)]
+            self._sum += more
+            if self._progress is not None:
+                self._progress(step, loss=float(np.mean(more)) / steps)
+        return self._sum
+
+
+def _soft(
+    targets: Targets, held: Targets | None, rows: np.ndarray, mesh: Mesh
+) -> tuple[Targets, Array]:
+    """Soft targets on the devices, and where a chunk's rows [orders, steps, B] are in them."""
+    where = sharding(mesh, None, None, DATA)
+    if held is not None:
+        return held, place(rows.astype(np.int32), where)
+    # Read from disk: what the chunk needs, in one shape for all, or each would be compiled anew.
     unique, places = np.unique(rows, return_inverse=True)
-    # One shape for every chunk, or each would be compiled anew.
-    padded = np.resize(unique, rows.size)
-    values = np.stack([one[padded] for one in targets.values])
-    near = Targets(jnp.asarray(values), jnp.asarray(targets.cluster[:, padded]))
-    return near, places.reshape(rows.shape).astype(np.int32)
+    needed = np.resize(unique, rows.size)
+    values = np.stack([one[needed] for one in targets.values])
+    near = Targets(*place((values, targets.cluster[:, needed]), sharding(mesh)))
+    return near, place(places.reshape(rows.shape).astype(np.int32), where)
+
+
+def _restored(
+    directory: str | PathLike, like: Tree, filled: np.ndarray, count: int
+) -> tuple[Tree, dict[str, Any]] | None:
+    """What the directory's last save holds, with its runs filled up as `filled` says."""
+    found = describe_latest(directory)
+    if found is None:
+        return None
+    # A save by other devices may have been filled up to another number of runs.
+    stored = next(leaf.shape[0] for leaf in found.leaves)
+    if found.meta.get("runs", stored) != count:
+        stored = count  # another stack: let the checkpoint say what differs
+
+    def shape_of(leaf: Array) -> np.ndarray:
+        return np.broadcast_to(np.zeros((), leaf.dtype), (stored, *leaf.shape[1:]))
+
+    _, tree, meta = restore_latest(directory, jax.tree.map(shape_of, like))  # type: ignore[misc]
+    return jax.tree.map(lambda leaf: leaf[filled], tree), meta
 
 
 def _chosen(info: Info) -> np.ndarray:
@@ -253,6 +230,14 @@ def _improves(info: Info, f1: list[float], patience: int) -> np.ndarray:
     return better
 
 
+def _of_runs(tree: Tree, count: int) -> Tree:
+    """The first `count` runs, without those that fill up the mesh; whole in every process."""
+    tree = processes.local(tree)
+    if len(jax.tree.leaves(tree)[0]) == count:
+        return tree
+    return jax.tree.map(lambda leaf: leaf[:count], tree)
+
+
 @jax.jit
 def _copy(tree: Tree) -> Tree:
     return jax.tree.map(jnp.copy, tree)
@@ -268,7 +253,8 @@ def _select(better: Array, new: Tree, old: Tree) -> Tree:
     return jax.tree.map(choose, new, old)
 
 
-def _result(best: Tree, info: Info) -> Fit:
-    chosen, runs = _chosen(info), np.arange(len(info.f1[0]))
+def _result(best: Tree, info: Info, count: int) -> Fit:
+    chosen, runs = _chosen(info), np.arange(count)
     f1, bins = np.asarray(info.f1), np.asarray(info.threshold_bin)
-    return Fit(best, f1[chosen, runs], bins[chosen, runs], info)
+    variables = jax.tree.map(jnp.asarray, _of_runs(best, count))
+    return Fit(variables, f1[chosen, runs], bins[chosen, runs], info)

@@ -391,7 +391,7 @@ def test_the_best_evaluation_within_patience_is_kept(scores, patience):
         kept = train._select(jnp.asarray(better), {"params": jnp.full((3, 2), look)}, kept)
         seen = (look, [0.0] * 3, f1, [look] * 3, better.tolist(), 0.0)
         info = train.Info._make([*column, value] for column, value in zip(info, seen))
-    result = train._result(kept, info)
+    result = train._result(kept, info, 3)
     for run in range(3):
         best, best_look = -1.0, 0
         for look, f1 in enumerate(scores):

@@ -19,6 +19,7 @@ from packd_jax.batching import RowOrder
 from packd_jax.benchmarks.scales import TOKENS, Scale, examples
 from packd_jax.benchmarks.timing import Line, compare, make_line, repeat, take_turns
 from packd_jax.config import EntryConfig
+from packd_jax.device_mesh import REPLICA, make_mesh, place, sharding
 from packd_jax.distill import write_soft_targets
 from packd_jax.features import Examples, unpack_labels
 from packd_jax.models import InputSpec, build_model
@@ -132,9 +133,11 @@ def our_steps(
 ) -> Steps:
     """Steps of all runs as `train.fit` takes them, the drawing of rows included."""
     state = init_state(model, runs.seed, _sample(data))
-    held, device_runs = jax.tree.map(jnp.asarray, ((data.inputs, data.labels), runs))
-    order = RowOrder(np.arange(data.rows), seed=0)
-    advance = train.make_advance(model, 1.0, 1.0, "cosine", execution)
+    mesh = make_mesh(len(runs.seed), scale.batch_size)
+    state, device_runs = place((state, runs), sharding(mesh, REPLICA))
+    held = place((data.inputs, data.labels), sharding(mesh))
+    order = RowOrder(range(data.rows), seed=0)
+    advance = train.make_advance(model, 1.0, 1.0, "cosine", execution, mesh)
     total, warmup, done = jnp.float32(1e6), jnp.float32(0), 0  # a rate as good as constant
 
     def take(steps: int) -> Any:

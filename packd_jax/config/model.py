@@ -52,7 +52,10 @@ class TrainConfig:
     evaluations: int = 6  # looks at validation, evenly spaced; the best one is kept
     patience: int = 0  # looks without a gain before a run's best is final; 0: never
     rows: int = 0  # train on so many rows drawn once from the training rows; 0: all
-    execution: str = "auto"  # scan | loop | auto (what was measured faster, per family)
+    execution: str = "auto"  # scan | loop | epoch | auto (what suits the platform)
+    compute_dtype: str = "float32"  # float32 | bfloat16, of training; parameters stay float32
+    shuffle_rows: int = 2**21  # splits of more rows are drawn window by window, in lanes
+    lanes: int = 8  # parts of a batch from windows of their own; divides by devices and processes
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "evaluations"):
@@ -60,15 +63,15 @@ class TrainConfig:
         for name in ("warmup_steps", "patience", "rows"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.learning_rate > 0, "learning_rate", self.learning_rate, "more than 0")
-        require(
-            self.schedule in ("cosine", "constant"), "schedule", self.schedule, "cosine or constant"
-        )
-        require(
-            self.execution in ("auto", "scan", "loop"),
-            "execution",
-            self.execution,
-            "auto, scan or loop",
-        )
+        for name, choices in (
+            ("schedule", ("cosine", "constant")),
+            ("execution", ("auto", "scan", "loop", "epoch")),
+            ("compute_dtype", ("float32", "bfloat16")),
+        ):
+            value = getattr(self, name)
+            require(value in choices, name, value, " or ".join(choices))
+        for name in ("shuffle_rows", "lanes"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         require(
             self.evaluations <= self.steps,
             "evaluations",

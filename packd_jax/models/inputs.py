@@ -38,6 +38,7 @@ class InputSpec:
     local_deltas: int = 0  # P
     local_confidence: bool = False
     popularity: bool = False
+    dtype: str = "float32"  # of the front's floats, and so of all layers after it
 
     def __post_init__(self) -> None:
         if self.encoding not in ("segments", "tokens"):
@@ -52,7 +53,7 @@ class InputSpec:
             raise ValueError(f"clusters = {self.clusters}: expected 0 to 256")
 
     @classmethod
-    def of(cls, features: FeatureConfig, clusters: int = 0) -> InputSpec:
+    def of(cls, features: FeatureConfig, clusters: int = 0, dtype: str = "float32") -> InputSpec:
         """The inputs that `features` produces, with the id of one of `clusters` if above 0."""
         tokens = features.encoding == "tokens"
         return cls(
@@ -65,6 +66,7 @@ class InputSpec:
             local_deltas=features.local_deltas if tokens else 0,
             local_confidence=tokens and features.local_confidence,
             popularity=tokens and features.popularity_entries > 0,
+            dtype=dtype,
         )
 
     def shapes(self, batch_size: int) -> dict[str, tuple[int, ...]]:
@@ -122,7 +124,7 @@ class WindowEncoder(nn.Module):
         """Features of the accesses f32[B, L, F], and those of the window, each f32[B, W]."""
         self.spec.check(inputs)
         if self.spec.encoding == "segments":
-            accesses, window = inputs["segments"].astype(jnp.float32) / 64, []
+            accesses, window = inputs["segments"].astype(self.spec.dtype) / 64, []
         else:
             embedded = [self.delta(inputs["delta"]), self.pc(inputs["pc"])]
             accesses, window = jnp.concatenate(embedded, -1), [self.offset(inputs["offset"])]
@@ -135,7 +137,10 @@ class WindowEncoder(nn.Module):
                 popularity = self.popularity(inputs["popularity"])
                 window.append(popularity.reshape(len(popularity), -1))
         if self.spec.clusters:
-            window = [*window, jax.nn.one_hot(inputs["cluster"], self.spec.clusters)]
+            window = [
+                *window,
+                jax.nn.one_hot(inputs["cluster"], self.spec.clusters, dtype=self.spec.dtype),
+            ]
         return accesses, window
 
     def flat(self, inputs: Mapping[str, jax.Array]) -> jax.Array:
