@@ -43,12 +43,12 @@ class LongSource:
     sha256: str
     rows: int
     shards: Path  # one directory in it for each encoding
-    stream: StreamConfig
+    threads: int  # that encode; 0: one a core
 
     def store(self, features: FeatureConfig, progress: Progress | None = None) -> ShardStore:
         """The trace encoded by `features`, now or before; see `encode_trace`."""
         origin = trace_origin(self.path, features, sha256=self.sha256)
-        return encode_trace(origin, self.shards / origin.key, self.stream.threads, progress)
+        return encode_trace(origin, self.shards / origin.key, self.threads, progress)
 
 
 AnySource = Source | LongSource
@@ -91,7 +91,7 @@ def open_sources(
     if sum(counts) <= stream.in_memory_rows:
         return sources
     return [
-        LongSource(path, sha256, rows, shards, stream)
+        LongSource(path, sha256, rows, shards, stream.threads)
         for path, sha256, rows in zip(paths, hashes, counts)
     ]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from packd_jax.clustering import window_features
-from packd_jax.config import ConfigError, FeatureConfig, StreamConfig, TraceConfig
+from packd_jax.config import ConfigError, FeatureConfig, TraceConfig
 from packd_jax.example_source import ExampleSource
 from packd_jax.features import (
     concatenate,
@@ -92,10 +92,8 @@ def encode_splits(
     vocabulary = np.zeros(0, np.uint64) if pc_vocabulary is None else pc_vocabulary
     if features.encoding == "tokens" and pc_vocabulary is None:
         vocabulary = _learn_vocabulary(traces, windows["train"], features)
-    stream = next((s.stream for s in sources if isinstance(s, LongSource)), StreamConfig())
     splits = {
-        name: _encode_split(traces, parts, features, vocabulary, stream)
-        for name, parts in windows.items()
+        name: _encode_split(traces, parts, features, vocabulary) for name, parts in windows.items()
     }
     for name, split in splits.items():
         if split.examples.rows == 0:
@@ -111,12 +109,11 @@ def _encode_split(
     windows: Sequence[slice],
     features: FeatureConfig,
     vocabulary: np.ndarray,
-    stream: StreamConfig,
 ) -> Split:
     stored = [trace for trace in traces if isinstance(trace, ShardStore)]
     if stored:
         parts = [Part(s, example_rows(w, features)) for s, w in zip(stored, windows)]
-        return Split(ShardedExamples(parts, features, vocabulary, stream), ())
+        return Split(ShardedExamples(parts, features, vocabulary), ())
     held = [trace for trace in traces if isinstance(trace, LoadTrace)]
     encoded = [encode(trace, w, features, vocabulary) for trace, w in zip(held, windows)]
     origins = tuple((trace, e.trace_row) for trace, e in zip(held, encoded))

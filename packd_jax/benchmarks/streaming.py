@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from packd_jax.batching import RowOrder
 from packd_jax.benchmarks.encode_shards import write_synthetic
 from packd_jax.benchmarks.scales import SEGMENTS, TOKENS, Scale, accesses, examples
 from packd_jax.benchmarks.timing import Line, compare, make_line, take_turns
@@ -19,10 +20,9 @@ from packd_jax.models import InputSpec, build_model
 from packd_jax.shards.encode_trace import encode_trace, trace_origin
 from packd_jax.shards.examples import Part, ShardedExamples
 from packd_jax.shards.loader import windows
-from packd_jax.shards.record_format import RECORD_ROWS
 from packd_jax.traces.mldpc import write_trace
 
-_WINDOW_RECORDS = 64
+_LANES, _WINDOW_ROWS = 8, 1 << 16
 
 
 def encode_shards(scale: Scale, repeats: int) -> Iterator[Line]:
@@ -44,10 +44,10 @@ def encode_shards(scale: Scale, repeats: int) -> Iterator[Line]:
 
 
 def loader(scale: Scale, repeats: int) -> Iterator[Line]:
-    """Windows of a shuffled order through Grain, in turn with the training that eats them."""
+    """Windows of one lane through Grain, in turn with the training that eats them."""
     with tempfile.TemporaryDirectory() as folder:
         sharded = _sharded(scale, Path(folder))
-        order = _Blocks(sharded.rows)
+        order = RowOrder(range(sharded.rows), 0, lanes=_LANES, shuffle_rows=_WINDOW_ROWS * _LANES)
         count = max(1, sharded.rows // (2 * order.window_rows))
         steps = max(1, count * order.window_rows // scale.batch_size)
         features, config = scale.students["tokens token_mlp"]
@@ -70,22 +70,6 @@ def _sharded(scale: Scale, folder: Path) -> ShardedExamples:
     vocabulary = learn_pc_vocabulary([trace.pc], TOKENS.pc_vocabulary)
     part = Part(store, slice(store.first, store.first + store.examples))
     return ShardedExamples([part], TOKENS, vocabulary)
-
-
-class _Blocks:
-    """Records in a fresh random order, and the rows of as many as a window has in another."""
-
-    lanes = 1
-    window_rows = _WINDOW_RECORDS * RECORD_ROWS
-
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-
-    def window(self, lane: int, number: int) -> np.ndarray:
-        rng = np.random.default_rng(number)
-        blocks = rng.integers(0, max(self._rows // RECORD_ROWS, 1), _WINDOW_RECORDS)
-        rows = (blocks[:, None] * RECORD_ROWS + np.arange(RECORD_ROWS)).ravel()
-        return rng.permutation(np.minimum(rows, self._rows - 1))
 
 
 def _encode(path: Path, encoding: str) -> list[float]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from packd_jax.config import FeatureConfig, StreamConfig
+from packd_jax.config import FeatureConfig
 from packd_jax.features import SEGMENTS, Examples
 from packd_jax.shards.record_format import RECORD_ROWS, Record, stored_features
 from packd_jax.shards.store import ShardStore
@@ -44,7 +44,6 @@ class ShardedExamples:
         parts: Sequence[Part],
         features: FeatureConfig,
         pc_vocabulary: np.ndarray,
-        stream: StreamConfig | None = None,
         extra: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         for part in parts:
@@ -55,7 +54,6 @@ class ShardedExamples:
                 raise ValueError(f"{part.rows}: expected encoded rows, {first} to {stop}")
         self.parts = tuple(parts)
         self.features, self.pc_vocabulary = features, pc_vocabulary
-        self.stream = stream or StreamConfig()  # how they are best read
         self._extra = dict(extra or {})
         sizes = [part.rows.stop - part.rows.start for part in parts]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
@@ -70,7 +68,7 @@ class ShardedExamples:
         if len(values) != self.rows:
             raise ValueError(f"{name} {values.shape}: expected {self.rows} rows")
         extra = {**self._extra, name: values}
-        return ShardedExamples(self.parts, self.features, self.pc_vocabulary, self.stream, extra)
+        return ShardedExamples(self.parts, self.features, self.pc_vocabulary, extra)
 
     def take(self, rows: np.ndarray | slice) -> Examples:
         """The given rows, i64[n] or a slice, in this order; IndexError for one that is not."""
