@@ -104,8 +104,8 @@ def assign(clustering: Clustering, windows: np.ndarray) -> np.ndarray:
 
 def random_clusters(counts: np.ndarray, rows: int, seed: int) -> np.ndarray:
     """Cluster ids u8[rows] with the shares of `counts` and no meaning: a control."""
-    shares = np.repeat(np.arange(len(counts)), _shares(counts, rows))
-    return np.random.default_rng([seed, rows]).permutation(shares).astype(np.uint8)
+    shares = np.repeat(np.arange(len(counts), dtype=np.uint8), _shares(counts, rows))
+    return np.random.default_rng([seed, rows]).permutation(shares)
 
 
 def _shares(counts: np.ndarray, rows: int) -> np.ndarray:

@@ -41,7 +41,7 @@ def run_study(config: Config, workdir: Path, log: RunLog) -> dict[str, Any]:
     _claim(config, workdir)
     with log.stage("trace", total=100) as progress:
         sources = open_sources(config.trace, config.stream, workdir, _percent(progress))
-        progress(100, rows=sum(s.rows for s in sources))
+        progress(100)
     rows: list[dict[str, Any]] = []
     details: dict[str, Any] = {}
     for name, entry in config.entries.items():

@@ -42,16 +42,20 @@ class LongSource:
 
     path: str
     sha256: str
-    rows: int
     shards: Path  # one directory in it for each encoding
-    stream: StreamConfig
+    threads: int  # that encode; 0: one a core
+
+    @property
+    def rows(self) -> int:
+        """Rows of the trace, as its shards say; KeyError before `store` has made some."""
+        return _known_rows(self.shards)[self.sha256]
 
     def store(self, features: FeatureConfig, progress: Progress | None = None) -> ShardStore:
         """The trace encoded by `features`, now or before; see `encode_trace`."""
         origin = trace_origin(self.path, features, sha256=self.sha256)
         directory = self.shards / origin.key
         if processes.is_first():
-            encode_trace(origin, directory, self.stream.threads, progress)
+            encode_trace(origin, directory, self.threads, progress)
         processes.wait("the trace is encoded")
         return ShardStore(directory)
 
@@ -75,30 +79,25 @@ def open_sources(
     config: TraceConfig, stream: StreamConfig, workdir: Path, progress: Progress | None = None
 ) -> Sequence[AnySource]:
     """As `load_sources`, but traces of more than `stream.in_memory_rows` rows, all together, are
-    only counted: all of them are then long, and will be encoded to shards.
+    not held: all of them are then long, and will be encoded to shards.
 
-    They are not even counted again where shards of them have been made before.
+    Reading ends where there are too many, or never begins where shards of the traces are known.
     """
     paths = _paths(config, workdir, progress)
     shards = Path(stream.directory) if stream.directory else workdir / "shards"
     hashes = [_sha256(path) for path in paths]
-    known = _known_rows(shards)
-    counts = [known.get(sha256, 0) for sha256 in hashes]
+    known, left = _known_rows(shards), stream.in_memory_rows
     sources: list[Source] = []
-    for i, (path, sha256) in enumerate(zip(paths, hashes)):
-        if sum(counts) > stream.in_memory_rows:
-            counts[i] = counts[i] or sum(chunk.rows for chunk in _chunks(path))
-            continue
-        others = sum(counts) - counts[i]
-        trace, counts[i] = _gather_or_count(path, stream.in_memory_rows - others)
-        if trace is not None:
+    if sum(known.get(sha256, 0) for sha256 in hashes) <= left:
+        for path, sha256 in zip(paths, hashes):
+            trace = _read_up_to(path, left)
+            if trace is None:
+                break
+            left -= trace.rows
             sources.append(Source(path, sha256, trace))
-    if sum(counts) <= stream.in_memory_rows:
+    if len(sources) == len(paths):
         return sources
-    return [
-        LongSource(path, sha256, rows, shards, stream)
-        for path, sha256, rows in zip(paths, hashes, counts)
-    ]
+    return [LongSource(p, sha256, shards, stream.threads) for p, sha256 in zip(paths, hashes)]
 
 
 def _paths(config: TraceConfig, workdir: Path, progress: Progress | None) -> list[str]:
@@ -111,28 +110,21 @@ def _paths(config: TraceConfig, workdir: Path, progress: Progress | None) -> lis
     return [str(path)]
 
 
-def _gather_or_count(path: str, most: int) -> tuple[LoadTrace | None, int]:
-    """The trace if it has at most so many rows, and how many it has."""
-    chunks, rows = _chunks(path), 0
+def _read_up_to(path: str, most: int) -> LoadTrace | None:
+    """The trace if it has at most so many rows; else None, and no more of it is read."""
+    rows = 0
 
     def first_rows() -> Iterator[LoadTrace]:
         nonlocal rows
-        for chunk in chunks:
-            rows += chunk.rows
-            if rows > most:
-                return
-            yield chunk
+        with open_trace(path) as file:
+            for chunk in trace_chunks(file, path):
+                rows += chunk.rows
+                if rows > most:
+                    return
+                yield chunk
 
     trace = gather(first_rows())
-    if rows <= most:
-        return trace, rows
-    del trace
-    return None, rows + sum(chunk.rows for chunk in chunks)
-
-
-def _chunks(path: str) -> Iterator[LoadTrace]:
-    with open_trace(path) as file:
-        yield from trace_chunks(file, path)
+    return trace if rows <= most else None
 
 
 def _known_rows(shards: Path) -> dict[str, int]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from packd_jax.clustering import window_features
-from packd_jax.config import ConfigError, FeatureConfig, StreamConfig, TraceConfig
+from packd_jax.config import ConfigError, FeatureConfig, TraceConfig
 from packd_jax.example_source import ExampleSource
 from packd_jax.features import (
     concatenate,
@@ -43,7 +43,8 @@ class Split:
         """What the windows of the split's rows are clustered by, f64[n, E]; `window_features`."""
         if isinstance(self.examples, ShardedExamples):
             return self.examples.windows(feature, look_back, rows)
-        asked = np.arange(self.examples.rows)[rows]
+        total = self.examples.rows
+        asked = np.arange(*rows.indices(total)) if isinstance(rows, slice) else rows
         found, start = None, 0
         for trace, own in self.parts:
             here = (start <= asked) & (asked < start + len(own))
@@ -91,10 +92,8 @@ def encode_splits(
     vocabulary = np.zeros(0, np.uint64) if pc_vocabulary is None else pc_vocabulary
     if features.encoding == "tokens" and pc_vocabulary is None:
         vocabulary = _learn_vocabulary(traces, windows["train"], features)
-    stream = next((s.stream for s in sources if isinstance(s, LongSource)), StreamConfig())
     splits = {
-        name: _encode_split(traces, parts, features, vocabulary, stream)
-        for name, parts in windows.items()
+        name: _encode_split(traces, parts, features, vocabulary) for name, parts in windows.items()
     }
     for name, split in splits.items():
         if split.examples.rows == 0:
@@ -110,12 +109,11 @@ def _encode_split(
     windows: Sequence[slice],
     features: FeatureConfig,
     vocabulary: np.ndarray,
-    stream: StreamConfig,
 ) -> Split:
     stored = [trace for trace in traces if isinstance(trace, ShardStore)]
     if stored:
         parts = [Part(s, example_rows(w, features)) for s, w in zip(stored, windows)]
-        return Split(ShardedExamples(parts, features, vocabulary, stream), ())
+        return Split(ShardedExamples(parts, features, vocabulary), ())
     held = [trace for trace in traces if isinstance(trace, LoadTrace)]
     encoded = [encode(trace, w, features, vocabulary) for trace, w in zip(held, windows)]
     origins = tuple((trace, e.trace_row) for trace, e in zip(held, encoded))
@@ -152,12 +150,12 @@ def _no_rows(
     part: slice,
 ) -> str:
     if isinstance(trace, ShardStore):
-        first, last = trace.facts.instr_ids
+        rows, (first, last) = trace.facts.rows, trace.facts.instr_ids
     else:
-        first, last = int(trace.instr_id.min()), int(trace.instr_id.max())
+        rows, first, last = trace.rows, int(trace.instr_id.min()), int(trace.instr_id.max())
     return (
         f"config.trace.{name} = {getattr(config, name)} {config.unit}: holds"
-        f" {part.stop - part.start} of the {source.rows} rows of {source.path} (instruction"
+        f" {part.stop - part.start} of the {rows} rows of {source.path} (instruction"
         f" ids {first} to {last}); expected more than look_back = {features.look_back}"
         f" and horizon = {features.horizon} rows; set other windows (percent fits any trace)"
     )

@@ -22,7 +22,7 @@ from packd_jax import results
 from packd_jax.config import Config, ConfigError, from_config_dict, to_json_dict
 from packd_jax.protocol import prepare
 from packd_jax.run_log import RunLog
-from packd_jax.splits import encode_splits, load_sources
+from packd_jax.splits import encode_splits, open_sources
 from packd_jax.students import TEACHERS_OF, Candidate, candidates, train_students
 from packd_jax.sweep_table import append_rows, collect, finished, read_rows, settled
 
@@ -167,7 +167,7 @@ def run_group(
 ) -> list[dict[str, Any]]:
     """Trains points of one shape as one program; their rows, with checkpoints in `workdir`."""
     config, home = members[0][1], program_home(members, workdir)
-    sources = load_sources(config.trace, workdir)
+    sources = open_sources(config.trace, config.stream, workdir)
     rows: list[dict[str, Any]] = []
     for name, entry in config.entries.items():
         splits = encode_splits(sources, config.trace, entry.features)

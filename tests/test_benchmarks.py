@@ -118,7 +118,15 @@ def test_the_command_measures_everything(tmp_path):
             low, high = line["ratio_quartiles"]
             assert 0 < low <= line["ratio"] <= high
         assert f"{line['name']:44}" in run.stdout
-    compared = {None, "no_kd", "plain jit", "one by one", "loop", "float32"}
+    compared = {
+        None,
+        "no_kd",
+        "plain jit",
+        "one by one",
+        "loop",
+        "float32",
+        "the student's training",
+    }
     compared |= {"fp32 JAX, batch 1"} if find_compiler() else set()
     assert {line["against"] for line in found["lines"]} == compared
 

@@ -173,3 +173,24 @@ def test_a_trace_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "t.txt").write_text("1, 2, 3\n")
     with pytest.raises(TraceError, match="line 1: 3 column"):
         encoded(tmp_path / "t.txt", TOKENS)
+
+
+def test_where_nothing_can_be_written_is_named(trace_file, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"shards cannot be kept there \(.*stream\.directory"):
+        encoded(trace_file, TOKENS, tmp_path / "file" / "shards")
+
+    class Full:
+        def __init__(self, path, options):
+            pass
+
+        def write(self, record):
+            raise RuntimeError("write() failed:\nNo space left on device")
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr("packd_jax.shards.write_shard.ArrayRecordWriter", Full)
+    with pytest.raises(TraceError, match=r"cannot be written \(write.. failed: No space left"):
+        encoded(trace_file, TOKENS, tmp_path / "shards")
+    assert [path.name for path in (tmp_path / "shards").iterdir()] == [INDEX]

@@ -7,13 +7,13 @@ import small_shards
 from packd_jax import device_mesh, train
 from packd_jax.advance import Targets
 from packd_jax.batching import RowOrder
-from packd_jax.config import ModelConfig, TraceConfig, TrainConfig
+from packd_jax.config import ModelConfig, StreamConfig, TraceConfig, TrainConfig
 from packd_jax.device_mesh import make_mesh
 from packd_jax.distill import encode_soft
 from packd_jax.example_source import in_memory
 from packd_jax.feeding import ResidentRows, WindowRing, draw, make_feed
 from packd_jax.models import InputSpec, build_model
-from packd_jax.splits import StreamConfig, encode_splits, open_sources
+from packd_jax.splits import encode_splits, open_sources
 
 BATCH = 16
 WINDOWS = {"lanes": 2, "shuffle_rows": 4096}

@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 import small_shards
 
-from packd_jax import clustering, ensemble, evaluation, results
+from packd_jax import clustering, ensemble, evaluation, results, train
+from packd_jax.batching import RowOrder
 from packd_jax.config import (
     ClusterConfig,
     Config,
@@ -47,7 +49,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def split_both_ways(folder, features, unit="percent", vocabulary=None):
+def split_both_ways(folder, features, unit="percent", vocabulary=None, progress=None):
     config = config_of([str(folder / f"{number}.txt.gz") for number in range(2)], unit)
     return [
         encode_splits(
@@ -55,6 +57,7 @@ def split_both_ways(folder, features, unit="percent", vocabulary=None):
             config,
             features,
             vocabulary,
+            progress,
         )
         for most in (10**7, 10)
     ]
@@ -90,6 +93,13 @@ def test_splits_are_the_same_rows(folder, unit, name):
                 np.testing.assert_array_equal(
                     stored.windows(feature, 5, some), held.windows(feature, 5, some)
                 )
+
+
+def test_the_share_that_is_encoded_is_told(folder):
+    shares = []
+    features = dataclasses.replace(small_shards.TOKENS, horizon=7)
+    split_both_ways(folder, features, progress=shares.append)
+    assert shares.count(1.0) >= 2 and all(0 <= share <= 1 for share in shares)  # of two files
 
 
 def test_a_given_vocabulary_is_used(folder):
@@ -166,6 +176,20 @@ def test_scores_are_the_same(both, network, monkeypatch):
     for one, same in zip(found, expected):
         for a, b in zip(one, same):
             np.testing.assert_array_equal(a, b)
+
+
+def test_training_is_the_same(both, network):
+    runs = train.Runs(*(np.arange(2, dtype=np.int32),) * 2, np.full(2, 1e-2, np.float32))
+    fits = []
+    for splits in both:
+        rows = range(splits.train.examples.rows)
+        orders = [RowOrder(rows, seed, lanes=2, shuffle_rows=4096) for seed in (0, 1)]
+        settings = TrainConfig(steps=90, batch_size=64, evaluations=2)
+        held, validation = splits.train.examples, splits.validation.examples
+        fits.append(train.fit(network[0], held, runs, orders, validation, settings))
+    memory, shards = fits
+    assert memory.info.loss == shards.info.loss and memory.f1.tolist() == shards.f1.tolist()
+    jax.tree.map(np.testing.assert_array_equal, memory.variables, shards.variables)
 
 
 def test_soft_targets_are_the_same(both, network, tmp_path):

@@ -12,6 +12,7 @@ from packd_jax.benchmarks import (
     export,
     pipeline,
     prefetching,
+    streaming,
     training,
 )
 from packd_jax.benchmarks.scales import Scale
@@ -24,6 +25,8 @@ MEASUREMENTS: dict[str, Callable[[Scale, int], Iterator[Line]]] = {
     "access_readers": access_readers.access_readers,
     "features": pipeline.features,
     "encode_memory": pipeline.encode_memory,
+    "encode_shards": streaming.encode_shards,
+    "loader": streaming.loader,
     "distill_throughput": training.distill_throughput,
     "train_step": training.train_step,
     "stack": training.stack,

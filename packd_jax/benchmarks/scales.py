@@ -33,8 +33,8 @@ class Scale:
     """The sizes of all measurements; rates should not depend on them, noise does."""
 
     workload: WorkloadConfig = WorkloadConfig()
-    trace_rows: int = 1_000_000  # read, features, workload
-    memory_rows: int = 10_000_000  # encode_memory
+    trace_rows: int = 1_000_000  # read, features, workload, encode_shards, loader
+    memory_rows: int = 10_000_000  # encode_memory, encode_shards
     train_rows: int = 50_000  # what training and soft targets draw from
     batch_size: int = 256
     stack: int = 21  # runs of a study with 7 arms and 3 seeds

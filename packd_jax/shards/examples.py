@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numba
 import numpy as np
 
-from packd_jax.config import FeatureConfig, StreamConfig
+from packd_jax.config import FeatureConfig
 from packd_jax.features import SEGMENTS, Examples
 from packd_jax.shards.record_format import RECORD_ROWS, Record, stored_features
 from packd_jax.shards.store import ShardStore
@@ -44,7 +44,6 @@ class ShardedExamples:
         parts: Sequence[Part],
         features: FeatureConfig,
         pc_vocabulary: np.ndarray,
-        stream: StreamConfig | None = None,
         extra: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         for part in parts:
@@ -55,10 +54,13 @@ class ShardedExamples:
                 raise ValueError(f"{part.rows}: expected encoded rows, {first} to {stop}")
         self.parts = tuple(parts)
         self.features, self.pc_vocabulary = features, pc_vocabulary
-        self.stream = stream or StreamConfig()  # how they are best read
         self._extra = dict(extra or {})
         sizes = [part.rows.stop - part.rows.start for part in parts]
         self._starts = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+        offsets = [part.rows.start - part.store.first for part in parts]
+        self._shifts = np.array(offsets, np.int64) - self._starts[:-1]
+        counts = [part.store.records for part in parts]
+        self._records = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]).astype(np.int64)
         self._tokens = [pc_tokens(p.store.facts.pcs, pc_vocabulary, features) for p in parts]
 
     @property
@@ -70,7 +72,7 @@ class ShardedExamples:
         if len(values) != self.rows:
             raise ValueError(f"{name} {values.shape}: expected {self.rows} rows")
         extra = {**self._extra, name: values}
-        return ShardedExamples(self.parts, self.features, self.pc_vocabulary, self.stream, extra)
+        return ShardedExamples(self.parts, self.features, self.pc_vocabulary, extra)
 
     def take(self, rows: np.ndarray | slice) -> Examples:
         """The given rows, i64[n] or a slice, in this order; IndexError for one that is not."""
@@ -147,24 +149,48 @@ class ShardedExamples:
 
     def _visits(self, asked: np.ndarray) -> Iterator[_Visit]:
         """The asked rows, record by record."""
-        place = np.arange(len(asked))
-        if np.any(asked[1:] < asked[:-1]):
-            place = np.argsort(asked, kind="stable")
-            asked = asked[place]
-        bounds = np.searchsorted(asked, self._starts)
-        for number, part in enumerate(self.parts):
-            own = slice(bounds[number], bounds[number + 1])
-            if own.stop <= own.start:
-                continue
-            # From 0 on the rows that are encoded.
-            encoded = asked[own] + (part.rows.start - part.store.first - self._starts[number])
-            records, places = encoded // RECORD_ROWS, place[own]
-            edges = np.concatenate([[0], np.flatnonzero(np.diff(records)) + 1, [len(records)]])
-            numbers = records[edges[:-1]]
-            for i, record in enumerate(part.store.read(numbers)):
-                here, first = slice(edges[i], edges[i + 1]), int(numbers[i]) * RECORD_ROWS
-                local = encoded[here] - first
-                yield _Visit(number, record, part.store.first + first, local, places[here])
+        part = np.searchsorted(self._starts[1:], asked, side="right")
+        encoded = asked + self._shifts[part]  # from 0 on the rows that are encoded
+        # Records of one part after those of another.
+        records, place = encoded // RECORD_ROWS + self._records[part], np.arange(len(asked))
+        if np.any(records[1:] < records[:-1]):
+            place = _ascending(records)
+            encoded, records = encoded[place], records[place]
+        edges = np.concatenate([[0], np.flatnonzero(np.diff(records)) + 1, [len(records)]])
+        numbers = records[edges[:-1]] if len(records) else records
+        bounds = np.searchsorted(numbers, self._records)
+        for one in range(len(self.parts)):
+            store, here = self.parts[one].store, range(bounds[one], bounds[one + 1])
+            own = numbers[here.start : here.stop] - self._records[one]
+            for i, number, record in zip(here, own.tolist(), store.read(own)):
+                rows, first = slice(edges[i], edges[i + 1]), number * RECORD_ROWS
+                local = encoded[rows] - first
+                yield _Visit(one, record, store.first + first, local, place[rows])
+
+
+def _ascending(records: np.ndarray) -> np.ndarray:
+    """Where the values i64[n] are in ascending order, equal ones as they come: i64[n]."""
+    low = records.min()
+    spread = records.max() - low + 1
+    if spread > 8 * len(records):
+        return np.argsort(records, kind="stable")
+    return _counting_sort(records, low, spread)
+
+
+@numba.njit(cache=True, nogil=True)
+def _counting_sort(values, low, spread):
+    """As `_ascending`, in a sixth of the time where there are many of each value."""
+    ends = np.zeros(spread + 1, np.int64)
+    for value in values:
+        ends[value - low + 1] += 1
+    for i in range(spread):
+        ends[i + 1] += ends[i]
+    place = np.empty(len(values), np.int64)
+    for i in range(len(values)):
+        own = values[i] - low
+        place[ends[own]] = i
+        ends[own] += 1
+    return place
 
 
 @numba.njit(cache=True, nogil=True)

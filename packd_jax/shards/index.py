@@ -61,8 +61,15 @@ def claim(directory: Path, origin: Origin) -> bool:
     """
     path = directory / INDEX
     if not path.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(path, {**origin.json(), "path": origin.path, "facts": None})
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            write_json(path, {**origin.json(), "path": origin.path, "facts": None})
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigError(
+                f"{directory}: shards cannot be kept there ({reason}); name another directory by"
+                " config.stream.directory"
+            ) from error
         return False
     found = _read_json(path)
     mine = origin.json()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from typing import Protocol, SupportsIndex
+from typing import SupportsIndex
 
 import grain
 import numpy as np
 
+from packd_jax.batching import RowOrder
 from packd_jax.example_source import ExampleSource
 
 ENDLESS = 2**40  # windows; nobody comes to their end
@@ -15,40 +15,29 @@ ENDLESS = 2**40  # windows; nobody comes to their end
 Window = tuple[dict[str, np.ndarray], np.ndarray]  # inputs `[n, ...]` and labels `u8[n, D/8]`
 
 
-class WindowOrder(Protocol):
-    """The part of `batching.RowOrder` that says which rows are read together."""
-
-    @property
-    def lanes(self) -> int: ...
-
-    def window(self, lane: int, number: int) -> np.ndarray:
-        """Rows of a lane's window, i64[n], in the order in which they are drawn."""
-        ...
-
-
 def windows(
     examples: ExampleSource,
-    order: WindowOrder,
+    order: RowOrder,
     lane: int = 0,
     first: int = 0,
     count: int | None = None,
     *,
-    threads: int = 0,
-    prefetch: int = 2,
+    threads: int = 1,
+    prefetch: int = 1,
 ) -> grain.DatasetIterator:
     """Iterates over the windows `first`, `first + 1`, ... of a lane: (inputs, labels) of each.
 
-    What comes depends on the order alone, not on the threads (0: one a core) nor on `prefetch`,
-    how many windows are read before they are asked for (0: none). A process reads lanes of its
-    own. The iterator's `get_state` is small and can be kept as JSON; after `set_state` it goes on
-    behind the last window that was given. Ends after `count` windows; None: never.
+    What comes depends on the order alone, not on the threads nor on `prefetch`, how many windows
+    are read before they are asked for (0: none); `threads` + `prefetch` are held. A process reads
+    lanes of its own, each with an iterator, so that one thread a lane is enough. The iterator's
+    `get_state` is small and can be kept as JSON; after `set_state` it goes on behind the last
+    window that was given. Ends after `count` windows; None: never.
     """
     if not 0 <= lane < order.lanes:
         raise ValueError(f"lane = {lane}: expected 0 to {order.lanes - 1}")
     source = _Windows(examples, order, lane, first, ENDLESS if count is None else count)
-    cores = os.cpu_count() or 1
     options = grain.ReadOptions(
-        num_threads=(threads or cores) if prefetch else 0, prefetch_buffer_size=prefetch
+        num_threads=threads if prefetch else 0, prefetch_buffer_size=prefetch
     )
     return iter(grain.MapDataset.source(source).to_iter_dataset(options))
 
@@ -57,7 +46,7 @@ class _Windows:
     """Windows by number, as Grain asks for them."""
 
     def __init__(
-        self, examples: ExampleSource, order: WindowOrder, lane: int, first: int, count: int
+        self, examples: ExampleSource, order: RowOrder, lane: int, first: int, count: int
     ) -> None:
         self._examples, self._order, self._lane = examples, order, lane
         self._first, self._count = first, count

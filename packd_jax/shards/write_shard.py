@@ -16,6 +16,7 @@ from packd_jax.features import delta_bitmaps, delta_windows
 from packd_jax.shards.cut_trace import Piece
 from packd_jax.shards.record_format import RECORD_ROWS, RecordFormat
 from packd_jax.staged_file import staged
+from packd_jax.traces.load_trace import TraceError
 
 # Every record can be read alone. zstd leaves about a quarter of the bytes, and level 1 reads and
 # writes as many rows a second as are encoded or more.
@@ -33,18 +34,24 @@ def write_shard(
 ) -> int:
     """Writes the shard of a piece and renames it when it is whole; returns its rows, R.
 
-    Gives up when `stop` is set, with CancelledError and nothing left.
+    Gives up when `stop` is set, with CancelledError and nothing left. Raises TraceError where
+    nothing can be written.
     """
-    with staged(shard_path(directory, piece.shard)) as temporary:
-        writer = ArrayRecordWriter(str(temporary), OPTIONS)
-        try:
-            for records in packed_records(piece, piece.shard * shard_records, features):
+    path, first = shard_path(directory, piece.shard), piece.shard * shard_records
+    try:
+        with staged(path) as temporary:
+            writer = ArrayRecordWriter(str(temporary), OPTIONS)
+            for records in packed_records(piece, first, features):
                 if stop.is_set():
+                    writer.close()
                     raise CancelledError
                 for record in records:
                     writer.write(record.tobytes())
-        finally:
             writer.close()
+    except (OSError, RuntimeError) as error:  # array_record's own errors are the latter
+        reason = " ".join(str(error).split())[:200]
+        expected = f"a folder with room for {piece.rows:,} rows, about 20 bytes each"
+        raise TraceError(path, "shard", f"cannot be written ({reason})", expected) from error
     return piece.rows
 
 
