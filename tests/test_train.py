@@ -181,10 +181,11 @@ def test_a_stack_is_its_runs_trained_apart(plain):
         np.testing.assert_allclose(plain.f1[run], alone.f1[0], atol=2e-3)
 
 
-def test_scan_and_loop_train_the_same(plain):
-    looped = fit(execution="loop")
-    assert_trees_close(looped.variables, plain.variables)
-    np.testing.assert_allclose(looped.info.loss, plain.info.loss, rtol=1e-5)
+def test_executions_train_the_same(plain):
+    for execution in ("loop", "epoch"):
+        found = fit(execution=execution)
+        assert_trees_close(found.variables, plain.variables)
+        np.testing.assert_allclose(found.info.loss, plain.info.loss, rtol=1e-5)
 
 
 def test_progress_and_info_tell_what_happened(plain):
