@@ -42,10 +42,10 @@ class Device(NamedTuple):
     @property
     def columns(self) -> dict[str, float]:
         """By column of a table; all but the name."""
-        return {_PREFIX + n: v for n, v in zip(self._fields[1:], self[1:])}  # type: ignore[misc]
+        return {_PREFIX + n: float(v) for n, v in zip(self._fields[1:], self[1:])}  # type: ignore[misc]
 
     def to_json(self) -> dict[str, Any]:
-        return self._asdict()
+        return {"name": self.name, **{number: float(self._asdict()[number]) for number in NUMBERS}}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Device:
@@ -90,8 +90,8 @@ def without_device(table: Table) -> Table:
 
 
 def find_device(name: str, devices: Iterable[Device]) -> Device:
-    """The one of that name. Raises ParameterError that names the nearest."""
-    by_name = {device.name: device for device in devices}
+    """The first one of that name. Raises ParameterError that names the nearest."""
+    by_name = _by_name(devices)
     check_known(name, by_name, "device")
     return by_name[name]
 
@@ -120,7 +120,7 @@ def of_environment(facts: Mapping[str, Any], devices: Sequence[Device]) -> Devic
     It is the one named like the environment's id, its accelerator or its CPU model, in this
     order. Raises DeviceError that says what is known of the device, as a start for a file.
     """
-    by_name = {device.name: device for device in devices}
+    by_name = _by_name(devices)
     is_cpu = facts.get("backend") == "cpu"
     names = [facts.get("id"), facts.get("cpu_model" if is_cpu else "device_kind")]
     for name in names:
@@ -148,3 +148,10 @@ def known_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     known = {"flops_per_s": flops, "cores": threads, "hertz": hertz}
     known |= {"memory_bytes": facts.get("memory_bytes"), "name": facts.get("cpu_model")}
     return {**dict.fromkeys(Device._fields), **known}
+
+
+def _by_name(devices: Iterable[Device]) -> dict[str, Device]:
+    found: dict[str, Device] = {}
+    for device in devices:
+        found.setdefault(device.name, device)
+    return found

@@ -19,12 +19,15 @@ from latency_jax.devices import COLUMNS, NAME, Device, is_told, without_device
 from latency_jax.intervals import Domain, Interval
 from latency_jax.latency_model import KindModel, LatencyModel
 from latency_jax.parameters import check_known
-from latency_jax.regressors.recalibrated import Recalibrated
+from latency_jax.regressors.recalibrated import METHODS, Recalibrated
 from latency_jax.regressors.views import Views
 from latency_jax.scores import Scores, score
 from latency_jax.table import Table, TableError
 
+__all__ = ["METHODS", "Recalibration", "cross_validated", "describe", "recalibrate", "views_of"]
+
 LEAST_ROWS = 3
+FEW_ROWS = 20
 _PARTS = 10
 
 
@@ -110,3 +113,20 @@ def _less_device(domain: Domain) -> Domain:
         ranges={name: bounds for name, bounds in domain.ranges.items() if name not in ours},
         categories={name: known for name, known in domain.categories.items() if name not in ours},
     )
+
+
+def describe(found: Recalibration, rows: Mapping[str, int]) -> str:
+    """What was found, in a line for each kind; `rows` are measurements by kind."""
+    lines = []
+    for kind, after in found.after.items():
+        before, interval = found.before[kind], found.model.models[kind].interval
+        reach = "none" if interval.reach is None else f"x/÷ {np.exp(interval.reach):.2f}"
+        lines.append(
+            f"{kind}: {rows[kind]} measurements; MAPE {before.mape:.1%} -> {after.mape:.1%}, "
+            f"±10 % {before.within_10:.0%} -> {after.within_10:.0%}; 90 % interval {reach}"
+        )
+        if rows[kind] < FEW_ROWS:
+            lines.append(f"{kind}: of fewer than {FEW_ROWS} measurements that interval says little")
+    if found.lost:
+        lines.append(f"not measured on the new device, so left out: {', '.join(found.lost)}")
+    return "\n".join(lines)

@@ -194,6 +194,17 @@ def split_range(
     return _shifted(table, held_out, column, seed, validation_share)
 
 
+def split_text(
+    table: Table, column: str, text: str, seed: int, validation_share: float = 0.1
+) -> Splits:
+    """Shifted splits: test is every row where a column of texts says `text`, like one device."""
+    values = _column(table, column)
+    if text not in values:
+        known = ", ".join(map(repr, np.unique(values).tolist()))
+        raise TableError(f"no row has {column} = {text!r}: expected one of {known}")
+    return _shifted(table, values == text, column, seed, validation_share)
+
+
 def _shifted(
     table: Table, held_out: np.ndarray, what: str, seed: int, validation_share: float
 ) -> Splits:

@@ -18,6 +18,7 @@ from scipy.optimize import minimize
 
 SCALE_ROWS = 200  # of more rows the first so many say how large scales are
 _JITTER = 1e-6
+_ITERATIONS = 40
 _REACH = 3.0  # deviations of the prior, beyond which no scale is looked for
 
 
@@ -68,15 +69,17 @@ def fit(x: np.ndarray, y: np.ndarray, prior: Prior = SMOOTH) -> GaussianProcess:
         return float(explained + penalty)
 
     reach = _REACH * deviation[free]
-    bounds = list(zip(centre[free] - reach, centre[free] + reach))
-    found = minimize(loss, centre[free], method="L-BFGS-B", bounds=bounds, options={"maxiter": 40})
     scales = centre.copy()
-    scales[free] = found.x
+    if free.any():
+        bounds = list(zip(centre[free] - reach, centre[free] + reach))
+        limit = {"maxiter": _ITERATIONS}
+        found = minimize(loss, centre[free], method="L-BFGS-B", bounds=bounds, options=limit)
+        scales[free] = found.x
     factor = _factor(scales, x)
     if factor is None:  # rows that are nearly each other; what the prior says is always well posed
         scales, factor = centre, _factor(centre, x)
     assert factor is not None
-    return GaussianProcess(x, cho_solve(factor, y), scales, float(found.fun))
+    return GaussianProcess(x, cho_solve(factor, y), scales, loss(scales[free]))
 
 
 def _factor(scales: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, bool] | None:

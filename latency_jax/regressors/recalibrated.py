@@ -158,7 +158,8 @@ class Recalibrated(Regressor):
         arrays = from_npz(files["processes.npz"])
         x = arrays["x"]
         self._parts = {}
-        for base, (weight, loss) in record["weights"].items():
+        for base in (base for base in BASES if base in record["weights"]):  # JSON sorts them
+            weight, loss = record["weights"][base]
             of_base = arrays[f"{base}.weights"], arrays[f"{base}.scales"]
             if of_base[0].shape != x.shape[:1] or of_base[1].shape != (5,) or x.ndim != 2:
                 raise ValueError(f"process of {base!r}: expected x [N, F], weights [N], 5 scales")
@@ -173,7 +174,7 @@ class Recalibrated(Regressor):
             parts.append(self._encoder.transform(table))
         if METHODS[self.method].sees_views and len(views) > 1:
             parts.append(_VIEW_SCALE * (views - views.mean(axis=0)).T)
-        return np.concatenate(parts, axis=1)
+        return np.ascontiguousarray(np.concatenate(parts, axis=1))  # as files bring it back
 
 
 def _corrected(x: np.ndarray, y: np.ndarray, prior: Prior | None) -> GaussianProcess:
