@@ -45,6 +45,7 @@ class DeviceStudyConfig:
     zero_shot: tuple[str, ...] = ("roofline", "additive", "hist_gb", "residual_hist_gb")
     methods: tuple[str, ...] = ("bias", "linear", "own", "process", "process_views", "blend")
     single_methods: tuple[str, ...] = ("none", "bias", "process", "blend")
+    scratch: tuple[str, ...] = ()  # empty: all of few_rows.NAMES that the kind can have
     counts: tuple[int, ...] = (10, 20, 50)
     draws: int = 5
     rows: int = 1200  # of each device, at most, that others learn from
@@ -149,7 +150,7 @@ def _singles(
 
 
 def _scratch(target: Divided, config: DeviceStudyConfig) -> Iterator[dict[str, Any]]:
-    names = names_for(target.test.kind)
+    names = config.scratch or names_for(target.test.kind)
     for count, draw, few in _draws(target, config):
         for name in names:
             says = fit_few(name, few, draw).predict(target.test)
