@@ -1,8 +1,9 @@
 """Leave one device out: what is known of a device before, and after, a few measurements there.
 
-Modules are divided first, all devices alike: nothing that is tested, on any device, was trained
-on, on any other. The held-out device gives its test rows, and the few rows that are "measured",
-drawn anew for each seed. With these
+Modules are divided first, all devices alike: some are learnt, some may be measured on the held-out
+device, some are tested there. So neither what is measured nor what is tested was learnt on any
+other device; a model is better at what it has learnt, and corrections would believe it too much.
+The few rows that are "measured" are drawn anew for each seed. With these
 
     zero_shot     regressors of the other devices, told the device's descriptor; 0 measurements
     recalibrated  one of them, corrected by methods of regressors/recalibrated.py
@@ -31,7 +32,7 @@ from latency_jax.regressors.views import Views
 from latency_jax.scores import score
 from latency_jax.table import Table, TableError, joined
 
-_TEST_SHARE = 0.3
+_LEARNT_SHARE, _MEASURED_SHARE = 0.55, 0.2  # of the modules; the rest are tested
 _VALIDATION_SHARE = 0.1
 ENSEMBLE = "mean of these"
 
@@ -44,40 +45,52 @@ class DeviceStudyConfig:
     generic_regressor: str = "hist_gb"  # the same, of tables without FLOPs
     zero_shot: tuple[str, ...] = ("roofline", "additive", "hist_gb", "residual_hist_gb")
     methods: tuple[str, ...] = ("bias", "linear", "own", "process", "process_views", "blend")
-    single_methods: tuple[str, ...] = ("none", "bias", "process", "blend")
+    single_methods: tuple[str, ...] = ("none", "bias", "blend")
     scratch: tuple[str, ...] = ()  # empty: all of few_rows.NAMES that the kind can have
     counts: tuple[int, ...] = (10, 20, 50)
     draws: int = 5
     rows: int = 1200  # of each device, at most, that others learn from
     test_rows: int = 600  # of the held-out device, at most
-    retrained_rows: int = 500  # that the few rows become when they are learnt with others; 0: none
+    retrained_rows: int = 500  # that the few rows become when they are learnt with others
+    retrained_draws: int = 2
     seed: int = 0
 
 
 class Divided(NamedTuple):
-    """The rows of one device: those that may be learnt from, and those that are tested."""
+    """The rows of one device: learnt for other devices, measured or tested when it is held out."""
 
     device: Device | None
     train: Table
+    measured: Table
     test: Table
+
+    @property
+    def known(self) -> Table:
+        """All that is not tested."""
+        return joined([self.train, self.measured])
 
 
 def divide(
     tables: Mapping[str, Table], devices: Mapping[str, Device], config: DeviceStudyConfig
 ) -> dict[str, Divided]:
-    """By name of the device. A module is a test row of all devices, or of none."""
+    """By name of the device. A module plays the same part on all of them."""
     found = {}
     for name, table in tables.items():
-        is_test = _lots(table) < _TEST_SHARE
+        lots = _lots(table)
+        bounds = np.cumsum([_LEARNT_SHARE, _MEASURED_SHARE])
         rng = np.random.default_rng(config.seed)
-        train, test = (rng.permutation(np.flatnonzero(part)) for part in (~is_test, is_test))
-        if len(train) < max(config.counts) or len(test) == 0:
+        parts = [
+            rng.permutation(np.flatnonzero(np.searchsorted(bounds, lots, "right") == number))
+            for number in range(3)
+        ]
+        if len(parts[1]) < max(config.counts) or not all(map(len, parts)):
             raise TableError(
-                f"{name}: {len(train)} rows to learn from and {len(test)} to test; expected "
-                f"{max(config.counts)} or more, and one"
+                f"{name}: {table.rows} rows, {len(parts[1])} of them to be measured; expected "
+                f"{max(config.counts)} or more"
             )
-        divided = table.take(train), table.take(test[: config.test_rows])
-        found[name] = Divided(devices.get(name), *divided)
+        train, measured, test = (table.take(part) for part in parts)
+        limited = test.take(slice(config.test_rows))
+        found[name] = Divided(devices.get(name), train, measured, limited)
     return found
 
 
@@ -90,7 +103,7 @@ def study(
     """Rows of all that is found with one device held out, as they are found given to `on_row`.
 
     Each has arm, what (a regressor or a method), source (the device, for "single"), measured,
-    draw, and scores on test; recalibrated ones also the share of test rows within 90 % intervals.
+    draw, and scores on test; some also the share of test rows within 90 % intervals.
     Arms that need descriptors are left out where there are none.
     """
     target = divided[held_out]
@@ -98,8 +111,9 @@ def study(
     rows = []
     is_described = all(each.device is not None for each in divided.values())
     is_described &= target.train.kind != GENERIC
-    parts = [_scratch(target, config), _singles(target, others, config)]
-    if is_described and len(others) > 1:
+    is_several = is_described and len(others) > 1
+    parts = [_scratch(target, config), _singles(target, others, config, not is_several)]
+    if is_several:
         parts.insert(0, _several(target, others, config))
     for part in parts:
         for row in part:
@@ -131,9 +145,9 @@ def _several(
     yield _row("zero_shot", ENSEMBLE, test, np.exp(np.mean(np.log(says), axis=0)))
     assert source is not None
     views = Views(source, known, None, target.device)
-    yield from _recalibrated("recalibrated", "", views, config.methods, target, config)
-    if config.retrained_rows:
-        for count, draw, few in _draws(target, config):
+    yield from _recalibrated("recalibrated", "", views, config.methods, target, config, True)
+    for count, draw, few in _draws(target, config):
+        if draw < config.retrained_draws:
             repeated = few.take(np.resize(np.arange(count), config.retrained_rows))
             rows = joined([learnt, with_device(repeated, target.device)])
             fitted = _fit(config.regressor, rows, config.seed)
@@ -141,12 +155,13 @@ def _several(
 
 
 def _singles(
-    target: Divided, others: Mapping[str, Divided], config: DeviceStudyConfig
+    target: Divided, others: Mapping[str, Divided], config: DeviceStudyConfig, covered: bool
 ) -> Iterator[dict[str, Any]]:
     for name, other in others.items():
         source = _fit(_regressor(other.train, config), other.train, config.seed)
         views = Views(source, (), other.device, target.device)
-        yield from _recalibrated("single", name, views, config.single_methods, target, config)
+        methods = config.single_methods
+        yield from _recalibrated("single", name, views, methods, target, config, covered)
 
 
 def _scratch(target: Divided, config: DeviceStudyConfig) -> Iterator[dict[str, Any]]:
@@ -159,8 +174,8 @@ def _scratch(target: Divided, config: DeviceStudyConfig) -> Iterator[dict[str, A
         says = fit_few(best, few, draw).predict(target.test)
         yield {**_row("scratch", "chosen", target.test, says, count, draw), "chosen": best}
     name = _regressor(target.train, config)
-    says = _fit(name, target.train, config.seed).predict(target.test)
-    yield _row("all_rows", name, target.test, says, target.train.rows)
+    says = _fit(name, target.known, config.seed).predict(target.test)
+    yield _row("all_rows", name, target.test, says, target.known.rows)
 
 
 def _recalibrated(
@@ -170,6 +185,7 @@ def _recalibrated(
     methods: Sequence[str],
     target: Divided,
     config: DeviceStudyConfig,
+    covered: bool,
 ) -> Iterator[dict[str, Any]]:
     for count, draw, few in _draws(target, config):
         for method in methods:
@@ -178,7 +194,7 @@ def _recalibrated(
             says = Recalibrated.of(views, method).fit(few, few, draw).predict(target.test)
             measured = 0 if method == "none" else count
             row = _row(arm, method, target.test, says, measured, draw)
-            if method == "blend":
+            if method == "blend" and covered:
                 left_out = cross_validated(views, method, few, draw)
                 low, high = Interval.fit(few.latency, left_out).bounds(says)
                 inside = (low <= target.test.latency) & (target.test.latency <= high)
@@ -189,9 +205,9 @@ def _recalibrated(
 def _draws(target: Divided, config: DeviceStudyConfig) -> Iterator[tuple[int, int, Table]]:
     """(count, draw, the rows): those of a smaller count are among those of a larger one."""
     for draw in range(config.draws):
-        order = np.random.default_rng([config.seed, draw]).permutation(target.train.rows)
+        order = np.random.default_rng([config.seed, draw]).permutation(target.measured.rows)
         for count in config.counts:
-            yield count, draw, target.train.take(order[:count])
+            yield count, draw, target.measured.take(order[:count])
 
 
 def _fit(name: str, rows: Table, seed: int) -> Regressor:
