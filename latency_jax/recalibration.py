@@ -1,10 +1,12 @@
 """A LatencyModel for a device that it was not fitted to, from a few measurements there.
 
 How far off it is, and how wide intervals must be, say measurements that were each left out once:
-ten parts of them are predicted by what is learnt from the other nine. That promises a coverage
-of 80 % for intervals of 90 %, and gives about 90 % in practice: Barber et al., "Predictive
-inference with the jackknife+", arXiv 1905.02928, theorem 4, for intervals of this kind. With fewer
-than nine measurements no finite interval holds, and none is given.
+ten parts of them are predicted by what is learnt from the other nine, and an interval reaches as
+far as 90 % of these errors do. That is cross-conformal prediction (Vovk, arXiv 1208.0806): nothing
+is guaranteed, about 90 % are covered on average over draws of the measurements, and with ten of
+them a single draw may well cover 70 or 100 %. With fewer than nine measurements no finite interval
+is given. What is measured must be new to the model: one that has learnt the same modules on other
+devices predicts them too well, and then intervals are too narrow.
 """
 
 from __future__ import annotations

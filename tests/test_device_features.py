@@ -7,7 +7,9 @@ from made_up_devices import DEVICES, measured
 from latency_jax.device_features import NAMES
 from latency_jax.devices import with_device
 from latency_jax.features import FeatureEncoder
-from latency_jax.regressors import make_regressor
+from latency_jax.medn import MednConfig
+from latency_jax.regressors import MednRegressor, make_regressor
+from latency_jax.regressors.medn import MednRecipe
 from latency_jax.table import TableError, joined, make_table
 
 TABLE = measured("slow", 50, 0)
@@ -62,3 +64,15 @@ def test_rates_are_shares_of_peaks_and_come_back_from_files(name):
     assert np.median(error) < 0.3  # of latencies from 8 µs to 5 ms
     with pytest.raises(TableError, match="device"):
         again.predict(measured("middle", 5, 2))
+
+
+def test_networks_learn_factors_to_shares_of_peaks():
+    recipe = MednRecipe(MednConfig(width=16, frequencies=2, embedding=2, steps=200, batch_size=64))
+    train = joined([with_device(measured(d, 150, 1), DEVICES[d]) for d in ("slow", "fast")])
+    fitted = MednRegressor("medn", "dense", recipe).fit(train, train, 0)
+    assert fitted._base.at_peak
+    again = make_regressor("medn", "dense").restore(fitted.to_files())
+    known = with_device(measured("fast", 100, 2), DEVICES["fast"])
+    np.testing.assert_allclose(again.predict(known), fitted.predict(known), rtol=1e-6)
+    error = np.abs(np.log(fitted.predict(known) / known.latency))
+    assert np.median(error) < 0.3
