@@ -42,7 +42,7 @@ WORKDIR = flags.DEFINE_string("workdir", "runs/latency_devices", "where everythi
 TABLES = flags.DEFINE_list("tables", [], "which; without any, all")
 HELD_OUT = flags.DEFINE_list("held_out", [], "devices to hold out; without any, each")
 DEVICES = flags.DEFINE_string("devices", None, "a JSON file of descriptors, beside the known ones")
-REGRESSOR = flags.DEFINE_string("regressor", "additive_hist_gb", "that is recalibrated")
+REGRESSOR = flags.DEFINE_string("regressor", "mean_blend", "that is recalibrated")
 DRAWS = flags.DEFINE_integer("draws", 5, "of the measurements, with a seed each", lower_bound=1)
 ROWS = flags.DEFINE_integer("rows", 1200, "that a device gives to the others, at most", 10)
 COUNTS = flags.DEFINE_list("counts", ["10", "20", "50"], "measurements on the held-out device")

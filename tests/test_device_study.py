@@ -17,6 +17,7 @@ CONFIG = DeviceStudyConfig(
     counts=(10, 20),
     draws=2,
     rows=150,
+    retrained="residual_hist_gb",
     retrained_rows=60,
 )
 TABLES = {name: measured(name, 300, 5) for name in DEVICES}  # the same layers on each
