@@ -6,7 +6,7 @@ python -m experiments.latency_devices --data=DIR --workdir=OUT --tables=conv --h
 --data holds the files that experiments.latency_thirdparty names; tables are conv and linear (of
 NeuSight, several GPUs) and transformer (of HAT: whole models on devices that no descriptor tells).
 Every device is held out in turn, and predicted from the others after 0, 10, 20 and 50 measurements,
-against models from scratch; see latency_jax/fitting/device_study.py. About 15 minutes on a core.
+against models from scratch; see latency_jax/fitting/device_study.py. About 8 minutes on a core.
 
 Leaves OUT/TABLE/DEVICE.json of each, and OUT/latency_devices.md and .json of all. What is there,
 of the same settings, is not done again, so an interrupted command goes on.
@@ -47,6 +47,11 @@ DRAWS = flags.DEFINE_integer("draws", 5, "of the measurements, with a seed each"
 ROWS = flags.DEFINE_integer("rows", 1200, "that a device gives to the others, at most", 10)
 COUNTS = flags.DEFINE_list("counts", ["10", "20", "50"], "measurements on the held-out device")
 
+_STORED = (
+    *("device", "arm", "what", "source", "measured", "draw"),
+    *("mape", "within_10", "r2", "r2_log", "coverage"),
+)
+
 
 def main(argv: Sequence[str]) -> None:
     if len(argv) > 1:
@@ -72,8 +77,13 @@ def main(argv: Sequence[str]) -> None:
     write_text(workdir / "latency_devices.md", text)
     command = shlex.join(["python", "-m", "experiments.latency_devices", *sys.argv[1:]])
     head = {"command": command, "config": to_json_dict(config), "machine": environment()}
-    write_json(workdir / "latency_devices.json", {**head, "rows": found})
+    rows = {n: [[_short(r.get(c)) for c in _STORED] for r in of] for n, of in found.items()}
+    write_json(workdir / "latency_devices.json", {**head, "columns": _STORED, "rows": rows})
     print(text)
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def _divided(name: str, config: DeviceStudyConfig) -> dict[str, Divided]:

@@ -49,7 +49,9 @@ def test_it_leaves_a_page_and_goes_on(tmp_path):
     assert page.strip() in told and "linear: Tesla T4 is held out" in told
     assert "| recalibrated | blend |  | " in page and "| from scratch | chosen |" in page
     stored = json.loads((out / "latency_devices.json").read_text())
-    assert {row["device"] for row in stored["rows"]["linear"]} == {"Tesla T4"}
+    rows = [dict(zip(stored["columns"], row)) for row in stored["rows"]["linear"]]
+    assert {row["device"] for row in rows} == {"Tesla T4"}
+    assert all(0 <= row["within_10"] <= 1 for row in rows)
     assert stored["config"]["counts"] == [5, 10] and stored["machine"]["cpu_cores"]
     assert "is held out" not in command(*asked).stdout
 

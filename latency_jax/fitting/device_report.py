@@ -29,7 +29,7 @@ def page(found: Mapping[str, Rows]) -> str:
 
 
 def means(rows: Rows) -> str:
-    """MAPE and share within ±10 % by arm and number of measurements: means over devices.
+    """MAPE, share within ±10 % and R² of log seconds by arm and measurements: means over devices.
 
     After ±: half of the 95 % interval over draws of the measurements.
     """
@@ -107,18 +107,18 @@ def chosen_methods(rows: Rows) -> list[dict[str, Any]]:
 
 
 def _cell(rows: Rows) -> str:
-    """MAPE / within 10 %, means over devices and sources, over draws."""
+    """MAPE / within 10 % / R² of log seconds, means over devices and sources, over draws."""
     if not rows:
         return ""
     by_draw: dict[int, list[Mapping[str, Any]]] = {}
     for row in rows:
         by_draw.setdefault(row["draw"], []).append(row)
-    mape, within = (
+    mape, within, r2 = (
         interval(float(np.mean([row[score] for row in of_draw])) for of_draw in by_draw.values())
-        for score in ("mape", "within_10")
+        for score in ("mape", "within_10", "r2_log")
     )
     around = "" if np.isnan(mape.half_width) else f" ± {100 * mape.half_width:.1f}"
-    return f"{100 * mape.mean:.1f}{around} / {100 * within.mean:.0f}"
+    return f"{100 * mape.mean:.1f}{around} / {100 * within.mean:.0f} / {r2.mean:.2f}"
 
 
 def _spread(values: Iterable[float]) -> str:
