@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_up_devices import DEVICES, measured
 
-from latency_jax.fitting.device_report import CHOSEN, chosen_methods, page
+from latency_jax.fitting.device_report import CHOSEN, page
 from latency_jax.fitting.device_study import DeviceStudyConfig, _draws, _lots, divide, study
 from latency_jax.table import TableError
 
@@ -104,12 +104,3 @@ def test_the_page_has_all_of_it(rows):
         r for r in both if (r["arm"], r["what"], r["measured"]) == ("recalibrated", "blend", 20)
     ]
     assert f"{100 * np.mean([r['mape'] for r in of_blend]):.1f}" in blend
-
-
-def test_a_method_is_chosen_by_the_other_devices_alone():
-    def row(device, what, mape):
-        return {"arm": "recalibrated", "measured": 10, "device": device, "what": what, "mape": mape}
-
-    rows = [row("a", "x", 0.1), row("a", "y", 0.2), row("b", "x", 0.4), row("b", "y", 0.3)]
-    found = {r["device"]: r["mape"] for r in chosen_methods(rows)}
-    assert found == {"a": 0.2, "b": 0.4}  # each has what is best on the other
