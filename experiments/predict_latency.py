@@ -6,7 +6,8 @@ python -m experiments.predict_latency --latency_model=OUT/latency_model.zip \\
 --model names a factory: it is imported and called, and gives a linen module. Each argument of
 the model has an --input, batch first; the table is printed, and --out gets it as JSON.
 --condition=cpu_utilization=0.5 predicts for a busy machine; with --measure the same load is then
-made. Takes a few seconds, most of it tracing.
+made. A latency model of several devices predicts for --device: one that it was fitted to, another
+known GPU, or one of --devices=FILE.json. Takes a few seconds, most of it tracing.
 """
 
 import json
@@ -19,7 +20,9 @@ from absl import flags
 
 from experiments.command_line import define_register, register_kinds, run
 from latency_jax.artifacts import ArtifactError
+from latency_jax.devices import DeviceError, find_device, read_devices
 from latency_jax.environment import environment, run_inline
+from latency_jax.known_devices import KNOWN
 from latency_jax.latency_model import LatencyModel
 from latency_jax.measuring.load import LoadError
 from latency_jax.parameters import ParameterError
@@ -42,6 +45,8 @@ REGISTER = define_register()
 MODEL = flags.DEFINE_string("model", None, "package.module:factory", required=True)
 INPUT = flags.DEFINE_multi_string("input", [], "shape and dtype, like 1,224,224,3:float32")
 CONDITION = flags.DEFINE_multi_string("condition", [], "name=value, like cpu_utilization=0.5")
+DEVICE = flags.DEFINE_string("device", None, "for which a model of several devices predicts")
+DEVICES = flags.DEFINE_string("devices", None, "a JSON list of descriptors of your devices")
 MEASURE = flags.DEFINE_bool("measure", False, "measure the model too, on this machine")
 JSON = flags.DEFINE_bool("json", False, "print JSON instead of a table")
 OUT = flags.DEFINE_string("out", "runs/prediction.json", "where the JSON goes as well")
@@ -54,6 +59,10 @@ def main(argv: Sequence[str]) -> None:
     run_inline()
     inputs, conditions = parse_inputs(INPUT.value), parse_conditions(CONDITION.value)
     latency_model = LatencyModel.load(LATENCY_MODEL.value)
+    if DEVICE.value:
+        own = read_devices(DEVICES.value) if DEVICES.value else ()
+        known = (*own, *latency_model.devices.values(), *KNOWN)
+        latency_model = latency_model.for_device(find_device(DEVICE.value, known))
     module = make_model(MODEL.value)
     graph = capture(module, inputs, latency_model.kinds)
     predicted = predict_model(latency_model, graph, conditions)
@@ -81,4 +90,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main, ArtifactError, LoadError, ParameterError, TableError)
+    run(main, ArtifactError, DeviceError, LoadError, ParameterError, TableError)

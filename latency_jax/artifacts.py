@@ -73,20 +73,22 @@ def write_artifact(
         os.rename(temporary, path)
 
 
-def read_artifact(path: str | os.PathLike, format: str, version: int) -> dict[str, bytes]:
+def read_artifact(
+    path: str | os.PathLike, format: str, version: int, oldest: int | None = None
+) -> dict[str, bytes]:
     """The files of an artifact by name, each with the checksum that its record says.
 
-    Raises ArtifactError for a path that is missing, damaged, truncated, of another format or of
-    another version.
+    Versions from `oldest` on are read, or `version` alone. Raises ArtifactError for a path that
+    is missing, damaged, truncated, of another format or of another version.
     """
-    path = Path(path)
+    path, version_range = Path(path), (version if oldest is None else oldest, version)
     if path.is_dir():
-        return _checked_files(path, format, version, _DirectoryReader(path))
+        return _checked_files(path, format, version_range, _DirectoryReader(path))
     if not path.is_file():
         raise ArtifactError(path, "no such file or directory")
     try:
         with zipfile.ZipFile(path) as archive:
-            return _checked_files(path, format, version, _ZipReader(archive))
+            return _checked_files(path, format, version_range, _ZipReader(archive))
     except ArtifactError:
         raise
     # What zipfile raises for damaged archives; each was met in fuzzing.
@@ -142,7 +144,7 @@ class _ZipReader:
 
 
 def _checked_files(
-    path: Path, format: str, version: int, reader: _DirectoryReader | _ZipReader
+    path: Path, format: str, versions: tuple[int, int], reader: _DirectoryReader | _ZipReader
 ) -> dict[str, bytes]:
     try:
         text = reader.read(RECORD, _RECORD_LIMIT)
@@ -151,7 +153,7 @@ def _checked_files(
     try:
         record = json.loads(text)
         claimed = record.pop("sha256")
-        found_format, found_version = record["format"], record["version"]
+        found_format, found_version = record["format"], int(record["version"])
         expected = {str(n): (int(f["bytes"]), f["sha256"]) for n, f in record["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(path, f"{RECORD} is damaged or foreign: {error!r}") from error
@@ -159,11 +161,11 @@ def _checked_files(
         raise ArtifactError(path, f"{RECORD} is damaged: its checksum differs")
     if found_format != format:
         raise ArtifactError(path, f"is a {found_format!r}: expected a {format!r}")
-    if found_version != version:
+    if not versions[0] <= found_version <= versions[1]:
         raise ArtifactError(
             path,
             f"is version {found_version} of {format!r}, written by {record.get('written_by')}; "
-            f"this program reads version {version}: write it again",
+            f"this program reads version {versions[1]}: write it again",
         )
     files = {}
     for name, (size, sha256) in expected.items():

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from latency_jax.features import GENERIC
+from latency_jax.columns import GENERIC
 from latency_jax.modules import get_kind
 from latency_jax.parameters import CONDITIONS, Parameter, Value
 from latency_jax.table import Table, make_table
@@ -71,6 +71,12 @@ def read_csv_table(
         wanted = " and ".join(f"{column} = {text!r}" for column, text in filters.items())
         raise CsvTableError(path, f"{rows} rows", "none is left", f"rows with {wanted or 'data'}")
     return make_table(kind, {i.name: np.array(i.column_values) for i in inputs}, np.array(latency))
+
+
+def column_texts(path: str | os.PathLike, column: str) -> list[str]:
+    """The different texts of a column, in the order of their first rows. Raises CsvTableError."""
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return list(dict.fromkeys(row[column] for row in _Lines(path, file, [column])))
 
 
 class _Lines:

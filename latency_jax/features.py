@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latency_jax import physics
-from latency_jax.modules import get_kind
-from latency_jax.parameters import CONDITIONS
+from latency_jax import device_features, physics
+from latency_jax.columns import GENERIC, needed_column, number_columns, text_columns
+from latency_jax.devices import is_told
 from latency_jax.table import Table, TableError
 
-GENERIC = "generic"  # the kind of tables whose columns mean nothing to us
 WIDE = 10.0  # columns whose largest value is this many times their smallest get a logarithm
 WIDE_FORMS = ("raw", "log", "both")
 TILES = (2, 4, 8, 32, 128)
@@ -32,6 +31,7 @@ class FeatureEncoder:
         log physics            log1p of FLOPs, of input, weight, output and all bytes, the log of
                                FLOPs per byte, and log1p of the CPU work of kinds that have one;
                                none for the generic kind
+        device features        those of device_features.py, where columns tell the device
         (column % tile) / tile how full the last tile is, where tiles are asked for
         column = category      1 or 0; all 0 for a category that training did not hold. Numbers
                                are categories too where the kind's parameter is a text
@@ -50,6 +50,7 @@ class FeatureEncoder:
     names: tuple[str, ...]  # of the F features that are kept
     shift: tuple[float, ...]  # [F], or empty
     scale: tuple[float, ...]
+    device: bool = False  # whether columns tell the device, so that its features are there
 
     @classmethod
     def fit(
@@ -68,8 +69,7 @@ class FeatureEncoder:
         if wide not in WIDE_FORMS:
             raise ValueError(f"wide = {wide!r}: expected one of {WIDE_FORMS}")
         columns = table.columns
-        texts = _texts(table)
-        numbers = tuple(name for name in columns if name not in texts)
+        texts, numbers = text_columns(table), number_columns(table)
         logs, tiled = [], []
         for position, name in enumerate(numbers):
             low, high = columns[name].min(), columns[name].max()
@@ -92,6 +92,7 @@ class FeatureEncoder:
             names=(),
             shift=(),
             scale=(),
+            device=is_told(columns) and table.kind != GENERIC,
         )
         full = encoder._full(table, encoder._numbers(table))
         kept = np.flatnonzero(full.max(axis=1) > full.min(axis=1))
@@ -112,7 +113,7 @@ class FeatureEncoder:
     def transform(self, table: Table) -> np.ndarray:
         """Features f64[N, F]. Raises TableError for another kind, a missing column or its type."""
         constants, numbers = self._constants, self._numbers(table)
-        make = self._full if table.rows > 1 else self._single
+        make = self._single if table.rows == 1 and not self.device else self._full
         features = make(table, numbers)
         if len(self.kept) < len(features):
             features = features[constants.kept]
@@ -129,7 +130,8 @@ class FeatureEncoder:
 
     @property
     def _physics_names(self) -> list[str]:
-        return [] if self.kind == GENERIC else physics.feature_names(self.kind)
+        names = [] if self.kind == GENERIC else physics.feature_names(self.kind)
+        return [*names, *device_features.NAMES] if self.device else names
 
     def to_json(self) -> dict[str, Any]:
         """A dict for `json.dumps`; `from_json` brings back an equal encoder."""
@@ -163,6 +165,8 @@ class FeatureEncoder:
             parts.append(np.log1p(np.maximum(numbers[constants.logs], 0)))
         if self.kind != GENERIC:
             parts.append(physics.features(self.kind, table.amounts))
+        if self.device:
+            parts.append(device_features.features(table.amounts, table.columns))
         if self.tiled:
             filled = numbers[constants.tiled][:, None] * constants.per_tile
             filled -= np.floor(filled)
@@ -232,19 +236,3 @@ class _Constants(NamedTuple):
     kept: np.ndarray
     shift: np.ndarray
     per_scale: np.ndarray
-
-
-def _texts(table: Table) -> list[str]:
-    """Columns that are categories: text, and numbers where the kind has a text (codes)."""
-    named = set()
-    if table.kind != GENERIC:
-        parameters = (*get_kind(table.kind).parameters, *CONDITIONS)
-        named = {p.name for p in parameters if isinstance(p.default, str)}
-    return [n for n, column in table.columns.items() if n in named or column.dtype.kind == "U"]
-
-
-def needed_column(table: Table, name: str) -> np.ndarray:
-    """A column that was there in training. Raises TableError where it is not any more."""
-    if name not in table.columns:
-        raise TableError(f"no column {name!r}: expected {', '.join(table.columns)} and {name}")
-    return table.columns[name]

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from latency_jax.features import GENERIC, FeatureEncoder, needed_column
+from latency_jax.columns import GENERIC, needed_column, number_columns, text_columns
+from latency_jax.devices import NAME
 from latency_jax.modules import get_kind
 from latency_jax.parameters import CONDITIONS, Value
 from latency_jax.table import Table, TableError
@@ -126,12 +127,13 @@ class Domain:
 
     @classmethod
     def fit(cls, train: Table) -> Domain:
-        encoder = FeatureEncoder.fit(train, "raw")  # knows which columns are categories
-        columns = {name: train.columns[name] for name in encoder.numbers}
+        columns = {name: train.columns[name] for name in number_columns(train)}
+        # A device that was not measured is outside, whatever its numbers are.
+        texts = [*text_columns(train), *((NAME,) if NAME in train.columns else ())]
         return cls(
             train.kind,
             {name: (float(column.min()), float(column.max())) for name, column in columns.items()},
-            dict(encoder.categories),
+            {n: tuple(np.unique(train.columns[n].astype(str)).tolist()) for n in texts},
             tuple((float(amount.min()), float(amount.max())) for amount in _work(train)),
         )
 

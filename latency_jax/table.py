@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from latency_jax import physics
+from latency_jax import device_features, physics
+from latency_jax.devices import is_told
 
 
 class TableError(ValueError):
@@ -32,6 +33,20 @@ class Table:
     def amounts(self) -> np.ndarray:
         """f64[7, N], `physics.amounts` of the rows, counted once; there are none of "generic"."""
         return physics.amounts(self.kind, self.columns, self.rows)
+
+    def costs(self, at_peak: bool) -> np.ndarray:
+        """f64[7, N]: `amounts`, or those as seconds at a device's peak, `device_features.at_peak`.
+
+        Raises TableError where no columns tell the device.
+        """
+        if not at_peak:
+            return self.amounts
+        if not is_told(self.columns):
+            raise TableError(
+                f"{self.kind}: no column tells the device, and training had several; choose one "
+                "with LatencyModel.for_device, or add its columns with devices.with_device"
+            )
+        return device_features.at_peak(self.amounts, self.columns)
 
     def take(self, rows: slice | np.ndarray) -> Table:
         """The given rows (a slice, indices or a mask) as a table of their own."""
@@ -177,6 +192,17 @@ def split_range(
             f"{values.max():g}"
         )
     return _shifted(table, held_out, column, seed, validation_share)
+
+
+def split_text(
+    table: Table, column: str, text: str, seed: int, validation_share: float = 0.1
+) -> Splits:
+    """Shifted splits: test is every row where a column of texts says `text`, like one device."""
+    values = _column(table, column)
+    if text not in values:
+        known = ", ".join(map(repr, np.unique(values).tolist()))
+        raise TableError(f"no row has {column} = {text!r}: expected one of {known}")
+    return _shifted(table, values == text, column, seed, validation_share)
 
 
 def _shifted(

@@ -53,6 +53,9 @@ def test_another_format_version_or_place(path):
         read_artifact(path, "other", 3)
     with pytest.raises(ArtifactError, match=r"is version 3 .* reads version 4: write it again"):
         read_artifact(path, "test", 4)
+    assert read_artifact(path, "test", 4, oldest=2) == read_artifact(path, "test", 3)
+    with pytest.raises(ArtifactError, match="is version 3"):
+        read_artifact(path, "test", 2, oldest=1)
     with pytest.raises(ArtifactError, match="no such file"):
         read_artifact(path.with_name("absent"), "test", 3)
 

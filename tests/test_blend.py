@@ -94,3 +94,22 @@ def test_by_itself_it_fits_the_members_that_a_kind_can_have(monkeypatch):
     splits = split(table(GENERIC, 60), seed=0)
     blend = make_regressor("blend", GENERIC).fit(splits.train, splits.validation, 0)
     assert blend.weights and set(blend.weights) <= {"linear", "hist_gb"}
+
+
+def test_a_mean_blend_trusts_all_alike_and_comes_back_from_files():
+    names = ["roofline", "additive"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blend_module, "MEAN_MEMBERS", (*names, "hist_gb"))
+        blend = make_regressor("mean_blend", "dense").fit(SPLITS.train, SPLITS.validation, 0)
+        assert blend.weights == pytest.approx(dict.fromkeys([*names, "hist_gb"], 1 / 3))
+        known = fitted(*names, "linear")
+        combined = make_regressor("mean_blend", "dense").combine(known, SPLITS.validation)
+        assert combined.weights == dict.fromkeys(names, 0.5)
+        alone = make_regressor("mean_blend", GENERIC).fit(table(GENERIC), table(GENERIC), 0)
+        assert alone.weights == {"hist_gb": 1.0}  # the only one that needs no FLOPs
+    first, second = (member.predict(SPLITS.test) for member in known[:2])
+    np.testing.assert_allclose(combined.predict(SPLITS.test), np.sqrt(first * second))
+    again = make_regressor("mean_blend", "dense").restore(blend.to_files())
+    np.testing.assert_allclose(
+        again.predict(SPLITS.test), blend.predict(SPLITS.test), rtol=1e-12
+    )  # members of files are in alphabetical order

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from latency_jax.csv_table import CsvTableError, read_csv_table
+from latency_jax.csv_table import CsvTableError, column_texts, read_csv_table
 from latency_jax.parameters import ParameterError
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "latency"
@@ -134,3 +134,11 @@ def test_third_party_rows():
     assert table.rows == 6460
     assert [c[0] for c in table.columns.values()] == [58, 141, 13]
     np.testing.assert_allclose(table.latency[0], 0.054507e-3)
+
+
+def test_texts_of_a_column(tmp_path):
+    path = tmp_path / "some.csv"
+    path.write_text("x,gpu\n1,b\n2, a \n3,b\n")
+    assert column_texts(path, "gpu") == ["b", "a"]
+    with pytest.raises(CsvTableError, match="0 columns 'gpus'"):
+        column_texts(path, "gpus")

@@ -3,15 +3,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_up_devices import DEVICES, measured
 from numpy.testing import assert_array_equal
 
 from latency_jax.artifacts import ArtifactError, read_artifact, write_artifact
+from latency_jax.devices import with_device
 from latency_jax.latency_model import FORMAT, VERSION, LatencyModel, kind_model
 from latency_jax.medn import MednConfig
 from latency_jax.parameters import ParameterError
 from latency_jax.regressors import make_regressor
 from latency_jax.regressors.medn import MednRecipe, MednRegressor, fit_together
-from latency_jax.table import TableError, make_table, split
+from latency_jax.table import TableError, joined, make_table, split
 
 TINY = MednRecipe(MednConfig(width=32, frequencies=2, embedding=2, steps=60, batch_size=32))
 ENVIRONMENT = {"id": "0123456789ab", "threads": 2}
@@ -147,7 +149,7 @@ def test_foreign_artifacts_are_refused(model, tmp_path):
     model.save(path)
     files = read_artifact(path, FORMAT, VERSION)
     record = json.loads(files["model.json"])
-    with pytest.raises(ArtifactError, match="is version 1"):
+    with pytest.raises(ArtifactError, match=f"is version {VERSION}"):
         read_artifact(path, FORMAT, VERSION + 1)
     for change in (
         {"kinds": 3},
@@ -162,3 +164,57 @@ def test_foreign_artifacts_are_refused(model, tmp_path):
             LatencyModel.load(path)
     with pytest.raises(ArtifactError, match="no such file"):
         LatencyModel.load(tmp_path / "other.zip")
+
+
+def test_files_of_the_first_version_are_read(model, tmp_path):
+    path = tmp_path / "model.zip"
+    model.save(path)
+    files = read_artifact(path, FORMAT, VERSION)
+    record = json.loads(files["model.json"])
+    assert record.pop("devices") == [] and record.pop("device") is None
+    write_artifact(path, FORMAT, 1, {**files, "model.json": json.dumps(record).encode()})
+    again = LatencyModel.load(path)
+    columns = TESTS["dense"].columns
+    for a, b in zip(again.predict("dense", columns), model.predict("dense", columns)):
+        assert_array_equal(a, b)
+    write_artifact(path, FORMAT, 3, files)
+    with pytest.raises(ArtifactError, match="is version 3"):
+        LatencyModel.load(path)
+
+
+@pytest.fixture(scope="module")
+def several():
+    known = {name: DEVICES[name] for name in ("slow", "fast")}
+    train = joined([with_device(measured(d.name, 200, 1), d) for d in known.values()])
+    regressor = make_regressor("roofline", "dense").fit(train, train, 0)
+    about = {"environments": {"fast": {"id": "f"}}}
+    return LatencyModel(
+        {"dense": kind_model(regressor, train, train)}, {}, about=about, devices=known
+    )
+
+
+def test_a_model_of_several_devices_predicts_for_the_chosen_one(several, tmp_path):
+    columns = measured("slow", 50, 2).columns
+    bound = several.for_device("fast")
+    assert bound.environment == {"id": "f"} and several.for_device("slow").environment == {}
+    bound.save(tmp_path / "fast.zip")
+    again = LatencyModel.load(tmp_path / "fast.zip")
+    assert again.device == DEVICES["fast"] and again.devices == several.devices
+    assert again.columns("dense") == ("batch_size", "in_features", "out_features")
+    fast = again.predict("dense", columns)
+    slow = several.for_device("slow").predict("dense", columns)
+    assert fast.latency.sum() < 0.3 * slow.latency.sum() and fast.in_domain.mean() > 0.9
+    told = with_device(measured("slow", 50, 2), DEVICES["slow"]).columns  # by the columns alone
+    assert_array_equal(several.predict("dense", told).latency, slow.latency)
+    # Within every range, but nobody has measured there.
+    between = several.for_device(DEVICES["new"]).predict("dense", columns)
+    assert not between.in_domain.any()
+
+
+def test_devices_that_are_not_there(several, model):
+    with pytest.raises(ParameterError, match=r"device = 'fats'.*did you mean 'fast'"):
+        several.for_device("fats")
+    with pytest.raises(TableError, match="several devices: choose one with for_device, of 'slow'"):
+        several.predict("dense", measured("slow", 5, 2).columns)
+    with pytest.raises(TableError, match=r"one machine alone: .*recalibrate_latency"):
+        model.for_device("fast")

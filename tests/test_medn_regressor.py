@@ -183,6 +183,13 @@ def test_imagined_rows_are_made_of_measured_values():
     assert len(pairs[0] - pairs[1]) > 200  # and they are new
 
 
+def test_imagined_rows_keep_the_columns_of_a_device_together():
+    columns = {"x": np.arange(40), "device": ["a", "b"] * 20, "device_cores": [1.0, 2.0] * 20}
+    asked = imagined(make_table("generic", columns, np.ones(40)), 200, np.random.default_rng(0))
+    pairs = zip(asked.columns["device"].tolist(), asked.columns["device_cores"].tolist())
+    assert set(pairs) == {("a", 1.0), ("b", 2.0)}
+
+
 def test_registered_recipes_are_made_by_name():
     assert make_regressor("mlp", "dense").recipe.network.shared is False
     assert make_regressor("medn", "generic").recipe.network.shared is True

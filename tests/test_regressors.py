@@ -45,7 +45,7 @@ EXPECTED = {
     "lightgbm": 0.10,
 }
 NAMES = tuple(name for name in EXPECTED if name in regressor_names("dense"))
-ELSEWHERE = {*RECIPES, "blend"}  # tests/test_medn_regressor.py, tests/test_blend.py
+ELSEWHERE = {*RECIPES, "blend", "mean_blend"}  # tests/test_medn_regressor.py, tests/test_blend.py
 
 
 def roofline_table(rows, seed):

@@ -14,6 +14,7 @@ from latency_jax.table import (
     split,
     split_largest,
     split_range,
+    split_text,
 )
 
 
@@ -142,3 +143,14 @@ def test_tables_are_joined_row_after_row():
     for other in (replace(second, kind="conv2d"), make_table("dense", {"x": np.ones(1)}, [1.0])):
         with pytest.raises(TableError, match="expected dense with x, name"):
             joined([first, other])
+
+
+def test_rows_of_a_text_are_held_out():
+    columns = {"x": np.arange(20), "device": np.array(["a", "b"] * 10)}
+    table = make_table("generic", columns, np.ones(20))
+    splits = split_text(table, "device", "b", seed=0)
+    assert splits.test.columns["device"].tolist() == ["b"] * 10
+    rest = [*splits.train.columns["device"], *splits.validation.columns["device"]]
+    assert rest == ["a"] * 10
+    with pytest.raises(TableError, match="no row has device = 'c': expected one of 'a', 'b'"):
+        split_text(table, "device", "c", seed=0)

@@ -61,6 +61,26 @@ def _neusight_conv(device: str) -> Source:
     )
 
 
+def _neusight_linear(device: str) -> Source:
+    return Source(
+        "neusight_linear_train.csv",
+        "dense",
+        {"batch_size": "M", "in_features": "K", "out_features": "N"},
+        ("latency_ms",),
+        {"device": device},
+    )
+
+
+def _transformer(device: str) -> Source:
+    return Source(
+        "hat_transformer_models.csv",
+        "generic",
+        {name: name for name in _HAT},
+        ("latency_mean_encoder", "latency_mean_decoder"),
+        {"task_device": device},
+    )
+
+
 _HAT = (
     *("encoder_embed_dim", "encoder_layer_num", "encoder_ffn_embed_dim_avg"),
     *("encoder_self_attention_heads_avg", "decoder_embed_dim", "decoder_layer_num"),
@@ -100,18 +120,18 @@ SOURCES = {
     "conv_a100": _neusight_conv("NVIDIA A100 80GB PCIe"),
     "conv_v100": _neusight_conv("Tesla V100-PCIE-32GB"),
     "conv_t4": _neusight_conv("Tesla T4"),
-    "linear_a100": Source(
-        "neusight_linear_train.csv",
-        "dense",
-        {"batch_size": "M", "in_features": "K", "out_features": "N"},
-        ("latency_ms",),
-        {"device": "NVIDIA A100-PCIE-40GB"},
-    ),
-    "transformer_xeon": Source(
-        "hat_transformer_models.csv",
-        "generic",
-        {name: name for name in _HAT},
-        ("latency_mean_encoder", "latency_mean_decoder"),
-        {"task_device": "wmt14ende_cpu_xeon"},
-    ),
+    "linear_a100": _neusight_linear("NVIDIA A100-PCIE-40GB"),
+    "transformer_xeon": _transformer("wmt14ende_cpu_xeon"),
+}
+
+_OLDER = ("Tesla P100-PCIE-16GB", "Tesla V100-PCIE-32GB", "Tesla T4")
+# By table, the same modules on several devices; names are those of latency_jax.known_devices where
+# a data sheet is known. Linear layers of the P4 were measured otherwise than the rest.
+DEVICE_SOURCES: dict[str, dict[str, Source]] = {
+    "conv": {name: _neusight_conv(name) for name in ("Tesla P4", *_OLDER, "NVIDIA A100 80GB PCIe")},
+    "linear": {name: _neusight_linear(name) for name in (*_OLDER, "NVIDIA A100-PCIE-40GB")},
+    "transformer": {
+        name: _transformer(f"wmt14ende_{name}")
+        for name in ("cpu_xeon", "cpu_raspberrypi", "gpu_titanxp")
+    },
 }

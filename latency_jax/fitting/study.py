@@ -9,19 +9,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from latency_jax.features import GENERIC
+from latency_jax.columns import GENERIC
+from latency_jax.devices import NAME, Device
 from latency_jax.fitting.candidates import Fit, fit_all
 from latency_jax.latency_model import KindModel, LatencyModel, kind_model
 from latency_jax.regressors import regressor_names
 from latency_jax.selection import MODES, Goal, Selection, best_single, front, only, select
 from latency_jax.steadying import steadied
-from latency_jax.table import Splits, Table, TableError, split, split_largest, split_range
+from latency_jax.table import (
+    Splits,
+    Table,
+    TableError,
+    split,
+    split_largest,
+    split_range,
+    split_text,
+)
 from packd_jax.config.checks import require
 
 ABLATIONS = (
     "mlp_ensemble",
     "medn_reconstruct",
     "medn_plain",
+    "mean_blend",
 )  # fitted on request: they answer a question only
 _VALIDATION_ROWS = 300  # wanted; a tenth to a quarter of what is not for testing
 
@@ -36,16 +46,17 @@ class FitConfig:
     goal: Goal = Goal()
     test_share: float = 0.2
     without: tuple[str, ...] = ()  # columns that no regressor is told
-    # What test rows are: a random share; "largest", the share of most work; or those where a
-    # column lies in a range, as "cpu_utilization=0.4:0.6".
+    # What test rows are: a random share; "largest", the share of most work; those where a column
+    # lies in a range, as "cpu_utilization=0.4:0.6"; or those of a device, as "device=Tesla T4".
     held_out: str = "random"
 
     def __post_init__(self) -> None:
         require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
         require(self.seeds >= 1, "seeds", self.seeds, "at least 1")
         require(0 < self.test_share < 1, "test_share", self.test_share, "more than 0, less than 1")
-        expected = '"random", "largest" or "COLUMN=LOW:HIGH"'
+        expected = '"random", "largest", "COLUMN=LOW:HIGH" or "device=NAME"'
         is_known = self.held_out in ("random", "largest") or _range(self.held_out) is not None
+        is_known |= _device(self.held_out) is not None
         require(is_known, "held_out", self.held_out, expected)
 
     def names(self, kinds: Sequence[str]) -> tuple[str, ...]:
@@ -100,9 +111,17 @@ def make_model(
     mode: str,
     environment: Mapping[str, Any],
     about: Mapping[str, Any] | None = None,
+    devices: Sequence[Device] = (),
+    device: Device | None = None,
 ) -> LatencyModel:
-    """The regressors that a mode selected in one trial, with intervals and domains."""
-    return LatencyModel(kind_models(trial, trial.sets[mode]), environment, None, about or {})
+    """The regressors that a mode selected in one trial, with intervals and domains.
+
+    Of `devices`, which the columns tell, those that were learnt, or of the one `device`.
+    """
+    models = kind_models(trial, trial.sets[mode])
+    learnt = {name for model in models.values() for name in model.domain.categories.get(NAME, ())}
+    known = {each.name: each for each in devices if each.name in learnt}
+    return LatencyModel(models, environment, None, about or {}, known, device)
 
 
 def kind_models(trial: Trial, selection: Selection) -> dict[str, KindModel]:
@@ -123,6 +142,8 @@ def _split(table: Table, seed: int, config: FitConfig) -> Splits:
         return split(table, seed, config.test_share, validation_share)
     if config.held_out == "largest":
         return split_largest(table, _work(table), config.test_share, seed, validation_share)
+    if name := _device(config.held_out):
+        return split_text(table, NAME, name, seed, validation_share)
     held_out = _range(config.held_out)
     assert held_out is not None  # as __post_init__ demands
     return split_range(table, *held_out, seed, validation_share)
@@ -136,6 +157,12 @@ def _range(text: str) -> tuple[str, float, float] | None:
     except ValueError:
         return None
     return (column, low, high) if column and low <= high else None
+
+
+def _device(text: str) -> str | None:
+    """The name of "device=NAME"; None for anything else."""
+    column, _, name = text.partition("=")
+    return name if column == NAME and name else None
 
 
 def _work(table: Table) -> np.ndarray:

@@ -3,6 +3,7 @@
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.regressors.blend import Blend
 from latency_jax.regressors.medn import MednRegressor
+from latency_jax.regressors.recalibrated import Recalibrated
 from latency_jax.regressors.registry import (
     Entry,
     load_regressor,
@@ -17,6 +18,7 @@ __all__ = [
     "Entry",
     "MednRegressor",
     "NotFittedError",
+    "Recalibrated",
     "Regressor",
     "load_regressor",
     "make_regressor",

@@ -6,19 +6,21 @@
 
 No rate is negative, so it extrapolates as a roofline does; where a roofline takes the slower of
 two, here every part counts, as on a CPU that does not overlap them. "CPU work" is what the kind
-says of copies and slow loops, `ModuleKind.work`. Beside load all of it takes longer.
+says of copies and slow loops, `ModuleKind.work`. Beside load all of it takes longer. Where columns
+tell the device, rates are shares of its peaks, and so hold for other devices as well.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from scipy.optimize import minimize, nnls
 
 from latency_jax.artifacts import to_json
+from latency_jax.devices import is_told
 from latency_jax.physics import LOADS
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.table import Table
@@ -37,9 +39,11 @@ class Additive(Regressor):
 
     seconds: tuple[float, ...] | None = None
     slowdowns: tuple[float, ...] = (0.0,) * len(LOADS)  # share that a full load of each adds
+    at_peak = False  # whether rates are shares
 
     def fit(self, train: Table, validation: Table, seed: int) -> Self:
-        known = train.amounts
+        self.at_peak = is_told(train.columns)
+        known = train.costs(self.at_peak)
         parts, loads = np.column_stack([np.ones(train.rows), known[:5].T]), known[5:].T
         whole = (parts / train.latency[:, None]).max(axis=0)  # of its own, and so a bound
         used, beside = whole > 0, loads.max(axis=0) > 0
@@ -83,7 +87,7 @@ class Additive(Regressor):
     def predict(self, table: Table) -> np.ndarray:
         if self.seconds is None:
             raise NotFittedError(self)
-        known = table.amounts
+        known = table.costs(self.at_peak)
         alone = self.seconds[0] + self._rates @ known[:5]
         seconds: np.ndarray = alone * (1 + self._loads @ known[5:])
         return seconds
@@ -91,8 +95,10 @@ class Additive(Regressor):
     def to_files(self) -> dict[str, bytes]:
         if self.seconds is None:
             raise NotFittedError(self)
-        record = {"seconds": dict(zip(PARTS, self.seconds))}
-        return {"additive.json": to_json({**record, "slowdowns": dict(zip(LOADS, self.slowdowns))})}
+        record: dict[str, Any] = {"seconds": dict(zip(PARTS, self.seconds))}
+        record["slowdowns"] = dict(zip(LOADS, self.slowdowns))
+        # Only where it is, so that other files stay what they were.
+        return {"additive.json": to_json({**record, "at_peak": True} if self.at_peak else record)}
 
     def restore(self, files: Mapping[str, bytes]) -> Self:
         try:
@@ -104,6 +110,7 @@ class Additive(Regressor):
         factors = (*seconds, *slowdowns)
         if not all(np.isfinite(factors)) or min(factors) < 0 or seconds[0] <= 0:
             raise ValueError(f"numbers are {factors}: expected 0 or more, and an overhead")
+        self.at_peak = record.get("at_peak") is True
         return self._with(seconds, slowdowns)
 
     def _with(self, seconds: tuple[float, ...], slowdowns: tuple[float, ...]) -> Self:

@@ -18,10 +18,16 @@ import numpy as np
 from latency_jax.artifacts import to_json
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.regressors.medn import RECIPES, MednRegressor
-from latency_jax.regressors.registry import Entry, make_regressor, register_regressor
+from latency_jax.regressors.registry import (
+    Entry,
+    make_regressor,
+    register_regressor,
+    regressor_names,
+)
 from latency_jax.table import Table
 
 MEMBERS = ("medn_ensemble", "residual_hist_gb", "hist_gb")  # of one that is fitted by itself
+MEAN_MEMBERS = ("roofline", "additive", "hist_gb", "residual_hist_gb", "additive_hist_gb")
 _DRAWS = 20  # so weights are multiples of a twentieth
 
 
@@ -81,6 +87,26 @@ class Blend(Regressor):
         return self
 
 
+class MeanBlend(Blend):
+    """All of MEAN_MEMBERS with the same weight, for devices that no validation row is of.
+
+    Validation on devices that were learnt prefers what tells these apart best, and that need not
+    be what foretells another one.
+    """
+
+    def fit(self, train: Table, validation: Table, seed: int) -> Self:
+        names = [name for name in MEAN_MEMBERS if name in regressor_names(self.kind)]
+        members = [make_regressor(n, self.kind).fit(train, validation, seed) for n in names]
+        self._members = [(1 / len(members), member) for member in members]
+        return self
+
+    def combine(self, fitted: Sequence[Regressor], validation: Table) -> Self:
+        """Those of MEAN_MEMBERS, or all if there is none of these."""
+        members = [m for m in fitted if m.name in MEAN_MEMBERS] or list(fitted)
+        self._members = [(1 / len(members), member) for member in members]
+        return self
+
+
 def _of_member(name: str, files: Mapping[str, bytes]) -> dict[str, bytes]:
     start = f"{name}."
     return {n.removeprefix(start): data for n, data in files.items() if n.startswith(start)}
@@ -106,6 +132,7 @@ def _weights(says: np.ndarray, target: np.ndarray) -> dict[int, float]:
 
 
 register_regressor("blend", Entry(Blend))
+register_regressor("mean_blend", Entry(MeanBlend))
 # Here because a name comes after those that it learns from.
 register_regressor(
     "medn_distilled", Entry(partial(MednRegressor, recipe=RECIPES["medn_distilled"]))

@@ -16,6 +16,7 @@ import numpy as np
 
 from latency_jax import medn_train
 from latency_jax.artifacts import from_npz, to_json, to_npz
+from latency_jax.devices import COLUMNS, NAME
 from latency_jax.features import GENERIC, TILES, FeatureEncoder
 from latency_jax.medn import MednConfig
 from latency_jax.medn_train import Rows
@@ -168,11 +169,16 @@ def fit_together(
 def imagined(table: Table, rows: int, rng: np.random.Generator) -> Table:
     """Rows whose columns each come from one of two rows of the table; their latency says nothing.
 
-    Every value then is one that was measured, and most pairs of values are, too.
+    Every value then is one that was measured, and most pairs of values are, too. The columns of a
+    device stay together.
     """
     parents = rng.integers(0, table.rows, (2, rows))
     columns = {
-        name: column[np.where(rng.random(rows) < 0.5, parents[0], parents[1])]
+        name: column[
+            parents[0]
+            if name in (NAME, *COLUMNS)
+            else np.where(rng.random(rows) < 0.5, parents[0], parents[1])
+        ]
         for name, column in table.columns.items()
     }
     return Table(table.kind, columns, np.ones(rows))

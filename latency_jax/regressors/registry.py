@@ -31,6 +31,7 @@ class Entry(NamedTuple):
     make: Callable[[str, str], Regressor]  # name, kind
     needs_cost: bool = False  # FLOPs and bytes, which the generic kind has not
     needs_package: str | None = None
+    needs_source: bool = False  # another regressor that it corrects: tables do not make it
 
 
 _ENTRIES: dict[str, Entry] = {}
@@ -44,11 +45,13 @@ def register_regressor(name: str, entry: Entry) -> None:
 
 
 def regressor_names(kind: str) -> tuple[str, ...]:
-    """Names that `make_regressor` can make for a kind with the packages that are installed."""
+    """Names that `make_regressor` can make for a kind with the packages that are installed, and
+    that can be fitted to tables."""
     return tuple(
         name
         for name, entry in _ENTRIES.items()
         if not (entry.needs_cost and kind == GENERIC)
+        and not entry.needs_source
         and (entry.needs_package is None or importlib.util.find_spec(entry.needs_package))
     )
 

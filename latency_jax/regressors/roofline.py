@@ -3,7 +3,8 @@
     seconds = overhead + max(FLOPs / FLOP rate, bytes / byte rate)
 
 Its three numbers are fitted, so it says what this machine reaches rather than what its data
-sheet promises, and it extrapolates to shapes far larger than any it has seen.
+sheet promises, and it extrapolates to shapes far larger than any it has seen. Where columns tell
+the device, rates are shares of its peaks, and so hold for other devices as well.
 Williams, Waterman, Patterson: Roofline (CACM 2009).
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from latency_jax.artifacts import to_json
+from latency_jax.devices import is_told
 from latency_jax.regressors.base import NotFittedError, Regressor
 from latency_jax.table import Table
 
@@ -26,12 +28,14 @@ _TINY = 1e-12  # s; keeps logarithms finite where a call has neither FLOPs nor b
 class Roofline(Regressor):
     """Two fitted rates and an overhead, by least squares on log seconds. No validation, no seed."""
 
-    flop_rate: float | None = None  # 1/s
-    byte_rate: float | None = None  # 1/s
+    flop_rate: float | None = None  # 1/s, or a share of the device's
+    byte_rate: float | None = None  # the same
     overhead: float | None = None  # s
+    at_peak = False  # whether rates are shares
 
     def fit(self, train: Table, validation: Table, seed: int) -> Self:
-        flops, moved = _cost(train)
+        self.at_peak = is_told(train.columns)
+        flops, moved = _cost(train, self.at_peak)
         seconds, target = train.latency, np.log(train.latency)
 
         def residual(log_parameters: np.ndarray) -> np.ndarray:
@@ -56,20 +60,15 @@ class Roofline(Regressor):
     def predict(self, table: Table) -> np.ndarray:
         if self.flop_rate is None or self.byte_rate is None or self.overhead is None:
             raise NotFittedError(self)
-        return _seconds(*_cost(table), self.flop_rate, self.byte_rate, self.overhead)
+        return _seconds(*_cost(table, self.at_peak), self.flop_rate, self.byte_rate, self.overhead)
 
     def to_files(self) -> dict[str, bytes]:
         if self.flop_rate is None:
             raise NotFittedError(self)
-        return {
-            "roofline.json": to_json(
-                {
-                    "flop_rate": self.flop_rate,
-                    "byte_rate": self.byte_rate,
-                    "overhead": self.overhead,
-                }
-            )
-        }
+        rates = {"flop_rate": self.flop_rate, "byte_rate": self.byte_rate}
+        record = {**rates, "overhead": self.overhead}
+        # Only where it is, so that other files stay what they were.
+        return {"roofline.json": to_json({**record, "at_peak": True} if self.at_peak else record)}
 
     def restore(self, files: Mapping[str, bytes]) -> Self:
         try:
@@ -80,12 +79,14 @@ class Roofline(Regressor):
         if not all(np.isfinite(values)) or min(values) <= 0:
             raise ValueError(f"rates and overhead are {values}: expected positive numbers")
         self.flop_rate, self.byte_rate, self.overhead = values
+        self.at_peak = record.get("at_peak") is True
         return self
 
 
-def _cost(table: Table) -> tuple[np.ndarray, np.ndarray]:
-    """(FLOPs, bytes), each f64[N]."""
-    return table.amounts[0], table.amounts[1:4].sum(axis=0)
+def _cost(table: Table, at_peak: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(FLOPs, bytes), each f64[N], or their seconds at peak."""
+    costs = table.costs(at_peak)
+    return costs[0], costs[1:4].sum(axis=0)
 
 
 def _seconds(
