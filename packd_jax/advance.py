@@ -57,14 +57,14 @@ def make_advance(
     def one(carry, runs, data, targets, places, soft_rows, total, warmup, i):
         # places: i32[orders, (lanes,) steps, rows]; soft_rows: i32[orders, steps, B]
         state, summed = carry
-        batch = draw(data, places[..., i, :], runs.order, ring)
+        inputs, labels = draw(data, places[..., i, :], runs.order, ring)
         soft = alpha = None
         if targets is not None:
             soft_rows = soft_rows[:, i][runs.order]
             soft = jax.vmap(lambda u, r: targets.values[u, r])(runs.soft, soft_rows)
             cluster = jax.vmap(lambda u, r: targets.cluster[u, r])(runs.soft, soft_rows)
             alpha = jax.vmap(lambda a, c: a[c])(runs.alpha, cluster)
-        batch = jax.lax.with_sharding_constraint(Batch(*batch, soft, alpha), rows_of_runs)
+        batch = jax.lax.with_sharding_constraint(Batch(inputs, labels, soft, alpha), rows_of_runs)
         rate = runs.learning_rate * rate_factor(state.step, total, warmup, schedule)
         state, loss = train_step(state, rate, batch)
         return state, summed + loss
@@ -82,8 +82,13 @@ def make_advance(
 
     # Every process can read the loss of all runs; a run's state stays where it is.
     options: dict[str, Any] = {"donate_argnums": 0, "out_shardings": (by_run, sharding(mesh))}
+    # Where a CPU plays several devices, the exchanges of programs that are under way at the same
+    # time wait for each other in one pool of threads, some of them for ever.
+    one_by_one = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+    settled = jax.block_until_ready if one_by_one else lambda carry: carry
     if execution != "loop":
-        return jax.jit(advance, **options)
+        jitted_advance = jax.jit(advance, **options)
+        return lambda *operands: settled(jitted_advance(*operands))
     jitted = jax.jit(one, **options)
 
     def advance_by_calls(state, runs, *operands):
@@ -91,7 +96,7 @@ def make_advance(
         carry = state, place(np.zeros(len(runs.order), np.float32), sharding(mesh))
         for i in range(int(count)):
             # Nothing else is dispatched between steps: for small networks it would cost as much.
-            carry = jitted(carry, runs, *args, np.int32(i))
+            carry = settled(jitted(carry, runs, *args, np.int32(i)))
         return carry
 
     return advance_by_calls

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from packd_jax.config import ConfigError, TrainConfig
+
 BLOCK_ROWS = 1024  # consecutive rows that stay together when blocks are shuffled
 
 
@@ -116,19 +118,19 @@ class RowOrder:
         return np.asarray(self._rows[order], self._dtype)
 
 
-def lanes_for(total: int, batch_size: int, lanes: int, shuffle_rows: int) -> int:
-    """How many lanes the orders over a split of `total` rows have: one if a window can hold all.
+def lanes_for(total: int, config: TrainConfig) -> int:
+    """How many lanes the orders over `total` rows have: one where a window can hold all.
 
-    Raises ValueError where a batch can't be dealt out to so many.
+    Raises ConfigError where a batch can't be dealt out to so many.
     """
-    if total <= shuffle_rows:
+    if total <= config.shuffle_rows:
         return 1
-    if batch_size % lanes:
-        raise ValueError(
-            f"batch_size = {batch_size}: a split of {total:,} rows is drawn in lanes = {lanes};"
-            " expected a multiple of that"
+    if config.batch_size % config.lanes:
+        raise ConfigError(
+            f"batch_size = {config.batch_size}: {total:,} rows are drawn in lanes ="
+            f" {config.lanes}; expected a multiple of that"
         )
-    return lanes
+    return config.lanes
 
 
 def subset_rows(total: int, count: int, seed: int) -> np.ndarray:

@@ -43,7 +43,7 @@ def checksum(arrays: Mapping[str, Any]) -> int:
 
 def _parts(path: str, array: jax.Array) -> np.ndarray:
     """(first byte, bytes, CRC-32) of each piece, i64[devices, 3]; zeros of what is elsewhere."""
-    devices = sorted(array.sharding.device_set, key=lambda device: device.id)
+    devices = sorted(array.sharding.device_set, key=_number)
     places = {device: place for place, device in enumerate(devices)}
     row_bytes = array.dtype.itemsize * int(np.prod(array.shape[1:]))
     found = np.zeros((len(places), 3), np.int64)
@@ -69,3 +69,8 @@ def _after_zeros(value: int, length: int) -> int:
 
 def _bytes(array: Any) -> np.ndarray:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _number(device: Any) -> int:
+    number: int = device.id
+    return number

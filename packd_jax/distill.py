@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from packd_jax import ensemble
+from packd_jax import ensemble, processes
 from packd_jax.example_source import ExampleSource
 
 CHUNK = 16_384  # rows between two commits of the file
@@ -49,7 +49,9 @@ def write_soft_targets(
     whole; an interrupted call goes on behind the last committed chunk.
     """
     path = Path(path)
-    if not path.exists():
+    is_whole = path.exists()
+    processes.wait(f"looking for {path}")
+    if not is_whole:
         ask = _Teachers(model, variables, examples, cluster, rows, train_mode)
         _write(path, ask, len(cluster), temperature, dtype, progress)
     return np.load(path, mmap_mode="r")
@@ -87,22 +89,40 @@ def _write(
     if partial.exists() and marker.exists():
         done = json.loads(marker.read_text())["rows"]
         target = np.lib.format.open_memmap(partial, mode="r+")
-    else:
+    processes.wait(f"soft targets {path} so far")
+    if target is None and processes.is_first():
         marker.unlink(missing_ok=True)  # of a file that was finished and then removed
     while done < total:
-        rows = slice(done, min(done + CHUNK, total))
-        logits = ask.logits(rows)
-        if target is None:
-            shape = (total, logits.shape[1])
-            target = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
-        target[rows] = encode_soft(logits, temperature, dtype)
-        target.flush()
+        rows = slice(done, min(done + CHUNK * processes.count(), total))
+        values = _answers(ask, rows, temperature, dtype)
         done = rows.stop
-        # The marker is renamed into place: it never speaks of rows that are not there.
-        staged = marker.with_suffix(".json.tmp")
-        staged.write_text(json.dumps({"rows": done}))
-        os.replace(staged, marker)
+        if processes.is_first():
+            if target is None:
+                shape = (total, values.shape[1])
+                target = np.lib.format.open_memmap(partial, mode="w+", dtype=dtype, shape=shape)
+            target[rows] = values
+            target.flush()
+            # The marker is renamed into place: it never speaks of rows that are not there.
+            staged = marker.with_suffix(".json.tmp")
+            staged.write_text(json.dumps({"rows": done}))
+            os.replace(staged, marker)
         if progress is not None:
             progress(done)
-    os.replace(partial, path)
-    marker.unlink(missing_ok=True)
+    if processes.is_first():
+        os.replace(partial, path)
+        marker.unlink(missing_ok=True)
+    processes.wait(f"soft targets {path}")
+
+
+def _answers(ask: _Teachers, rows: slice, temperature: float, dtype: str) -> np.ndarray:
+    """Soft targets of the rows, [n, D]; each process asks about a part of them."""
+    total = rows.stop - rows.start
+    size = -(-total // processes.count())  # equal parts: the last ones may reach back
+    first = min(processes.share(size * processes.count()).start, total - size)
+    own = slice(rows.start + first, rows.start + first + size)
+    parts = processes.gather(encode_soft(ask.logits(own), temperature, dtype))
+    starts = [min(part * size, total - size) for part in range(len(parts))]
+    values = np.empty((total, parts.shape[2]), parts.dtype)
+    for start, part in zip(starts, parts):
+        values[start : start + size] = part
+    return values

@@ -38,16 +38,21 @@ def in_memory(examples: ExampleSource) -> Examples:
     return examples
 
 
-def pieces(examples: ExampleSource, size: int = 0) -> Iterator[tuple[slice, Examples]]:
+def pieces(
+    examples: ExampleSource, size: int = 0, within: slice | None = None
+) -> Iterator[tuple[slice, Examples]]:
     """All rows in order, (rows, examples): at once if they are in memory, else piece by piece.
 
-    Pieces are of `size` rows (0: PIECE_ROWS); the last one has up to twice as many, so that none
-    has few. Batches of a size that divides `size` are then those of the whole.
+    `within` is the part of the rows that is asked for. Pieces are of `size` rows (0: PIECE_ROWS);
+    the last one has up to twice as many, so that none has few. Batches of a size that divides
+    `size` are then those of the whole.
     """
+    asked = within or slice(0, examples.rows)
     if isinstance(examples, Examples):
-        yield slice(0, examples.rows), examples
+        yield asked, examples.take(asked) if within else examples
         return
-    for rows in piece_rows(examples.rows, size or PIECE_ROWS):
+    for piece in piece_rows(asked.stop - asked.start, size or PIECE_ROWS):
+        rows = slice(asked.start + piece.start, asked.start + piece.stop)
         yield rows, examples.take(rows)
 
 

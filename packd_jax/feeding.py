@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from packd_jax.batching import RowOrder, same_lanes
 from packd_jax.device_mesh import DATA, place, sharding
+from packd_jax.example_source import ExampleSource
 from packd_jax.features import Examples
 
 Tree = Any
@@ -48,7 +49,9 @@ class Feed(Protocol):
         ...
 
 
-def make_feed(train: Any, orders: Sequence[RowOrder], batch_size: int, mesh: Mesh) -> Feed:
+def make_feed(
+    train: ExampleSource, orders: Sequence[RowOrder], batch_size: int, mesh: Mesh
+) -> Feed:
     """The feed for examples in memory, or for sharded ones."""
     if isinstance(train, Examples):
         return ResidentRows(train, orders, batch_size, mesh)
@@ -80,7 +83,9 @@ class WindowRing:
 
     ring = True
 
-    def __init__(self, train: Any, orders: Sequence[RowOrder], batch_size: int, mesh: Mesh) -> None:
+    def __init__(
+        self, train: ExampleSource, orders: Sequence[RowOrder], batch_size: int, mesh: Mesh
+    ) -> None:
         self._train, self._orders, self._batch_size = train, orders, batch_size
         self._lanes = same_lanes(orders)
         self._room = max(order.window_rows for order in orders)
@@ -142,7 +147,7 @@ class WindowRing:
             like = self._ring[1] if name is None else self._ring[0][name]
             shape = (self._lanes, self._room, *like.shape[3:])
 
-            def part(index: tuple[slice, ...]) -> np.ndarray:
+            def part(index: Any) -> np.ndarray:
                 lanes = range(*index[0].indices(self._lanes))
                 values = np.zeros((len(lanes), *shape[1:]), like.dtype)
                 for i, lane in enumerate(lanes):
@@ -174,7 +179,7 @@ def _filled(ring: Tree, window: Tree, order: Array, first: Array) -> Tree:
     """The ring with window [lanes, room, ...] written at [order, :, first:]."""
 
     def write(held: Array, new: Array) -> Array:
-        start = (order, 0, first, *[0] * (held.ndim - 3))
+        start = [order, jnp.int32(0), first, *[jnp.int32(0)] * (held.ndim - 3)]
         return jax.lax.dynamic_update_slice(held, new[None], start)
 
     return jax.tree.map(write, ring, window)

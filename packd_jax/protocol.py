@@ -6,7 +6,9 @@ alpha, temperature) is chosen on validation. `run_study` is the whole method on 
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ from packd_jax import processes, results, summary
 from packd_jax.config import Config, ConfigError, EntryConfig, from_config_dict, to_json_dict
 from packd_jax.json_files import write_json
 from packd_jax.provenance import provenance
-from packd_jax.run_log import RunLog
-from packd_jax.splits import Splits, encode_splits, load_sources
+from packd_jax.run_log import Progress, RunLog
+from packd_jax.splits import Splits, encode_splits, open_sources
 from packd_jax.students import Candidate, Material, candidates, train_students
 from packd_jax.teachers import (
     ClusterKey,
@@ -38,12 +40,16 @@ def run_study(config: Config, workdir: Path, log: RunLog) -> dict[str, Any]:
     """
     _claim(config, workdir)
     with log.stage("trace", total=100) as progress:
-        sources = load_sources(config.trace, workdir, lambda share: progress(int(100 * share)))
-        progress(100, rows=sum(s.trace.rows for s in sources))
+        sources = open_sources(config.trace, config.stream, workdir, _percent(progress))
+        progress(100, rows=sum(s.rows for s in sources))
     rows: list[dict[str, Any]] = []
     details: dict[str, Any] = {}
     for name, entry in config.entries.items():
-        splits = encode_splits(sources, config.trace, entry.features)
+        with log.stage(f"examples {name}", total=100) as progress:
+            splits = encode_splits(
+                sources, config.trace, entry.features, progress=_percent(progress)
+            )
+            progress(100, rows=splits.train.examples.rows)
         home = workdir / "entries" / name
         material = prepare(entry, splits, config, home, log)
         chosen = choose(material, home, log)
@@ -116,6 +122,10 @@ def choose(material: Material, workdir: Path, log: RunLog) -> list[Candidate]:
     return chosen
 
 
+def _percent(progress: Progress) -> Callable[[float], None]:
+    return lambda share: progress(int(100 * share))
+
+
 def _claim(config: Config, workdir: Path) -> None:
     """Makes the workdir this study's; what an earlier start of the same study left is used."""
     path, mine = workdir / "config.json", to_json_dict(config)
@@ -124,7 +134,7 @@ def _claim(config: Config, workdir: Path) -> None:
             write_json(path, mine)
         return
     found = from_config_dict(Config, json.loads(path.read_text()), str(path))
-    if found != config:
+    if dataclasses.replace(found, stream=config.stream) != config:  # it changes no result
         raise ConfigError(
             f"{workdir} holds another study: {', '.join(_differing(to_json_dict(found), mine))}"
             " differ; name another workdir, or remove this one"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from packd_jax import processes
 from packd_jax.config import FeatureConfig, StreamConfig, TraceConfig
 from packd_jax.shards.encode_trace import encode_trace, trace_origin
 from packd_jax.shards.index import INDEX
@@ -48,7 +49,11 @@ class LongSource:
     def store(self, features: FeatureConfig, progress: Progress | None = None) -> ShardStore:
         """The trace encoded by `features`, now or before; see `encode_trace`."""
         origin = trace_origin(self.path, features, sha256=self.sha256)
-        return encode_trace(origin, self.shards / origin.key, self.threads, progress)
+        directory = self.shards / origin.key
+        if processes.is_first():
+            encode_trace(origin, directory, self.threads, progress)
+        processes.wait("the trace is encoded")
+        return ShardStore(directory)
 
 
 AnySource = Source | LongSource
@@ -100,8 +105,9 @@ def _paths(config: TraceConfig, workdir: Path, progress: Progress | None) -> lis
     if config.paths:
         return list(config.paths)
     path = workdir / "trace.txt.gz"
-    if not path.exists():
+    if processes.is_first() and not path.exists():
         write_trace(path, record_workload(config.workload, progress))
+    processes.wait("the trace is recorded")
     return [str(path)]
 
 

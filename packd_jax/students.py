@@ -10,13 +10,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from packd_jax import train
-from packd_jax.batching import RowOrder, subset_rows
+from packd_jax.batching import RowOrder, lanes_for, subset_rows
 from packd_jax.config import Config, ConfigError, EntryConfig
 from packd_jax.example_source import ExampleSource
 from packd_jax.models import InputSpec, build_model
 from packd_jax.run_log import RunLog
 from packd_jax.splits import Splits
-from packd_jax.teachers import ClusterKey, Clusters, TeacherKey, Teachers, soft_targets
+from packd_jax.teachers import (
+    ClusterKey,
+    Clusters,
+    TeacherKey,
+    Teachers,
+    drawn_of,
+    soft_targets,
+)
 
 # Which teacher set an arm learns from; arms that are not here have none.
 TEACHERS_OF = {
@@ -149,9 +156,11 @@ def _train_group(
         InputSpec.of(entry.features, k, settings.compute_dtype),
         quirks.lstm_along_batch,
     )
-    everything = material.examples("train", cluster_input)
-    rows = subset_rows(everything.rows, settings.rows, seed=0)
-    examples = everything if len(rows) == everything.rows else everything.take(rows)
+    examples = material.examples("train", cluster_input)
+    rows: np.ndarray | range = range(examples.rows)
+    if 0 < settings.rows < examples.rows:
+        rows = subset_rows(examples.rows, settings.rows, seed=0)
+        examples = examples.take(rows)
 
     keys = [teacher_key(c, seed, config) for c, seed in pairs]
     sets = list(dict.fromkeys(key for key in keys if key is not None))
@@ -177,10 +186,10 @@ def _train_group(
     with log.stage(f"students {name}", total=settings.steps) as progress:
         fit = train.fit(
             model,
-            examples,  # type: ignore[arg-type]
+            examples,
             runs,
             orders,
-            material.examples(split, cluster_input),  # type: ignore[arg-type]
+            material.examples(split, cluster_input),
             settings,
             targets=targets,
             temperature=temperature,
@@ -211,7 +220,7 @@ def alphas(candidate: Candidate, most: int) -> list[float]:
 
 def _targets(
     sets: list[TeacherKey],
-    rows: np.ndarray,
+    rows: np.ndarray | range,
     temperature: float,
     material: Material,
     workdir: Path,
@@ -222,15 +231,17 @@ def _targets(
         soft_targets(material.teachers[key], examples, rows, temperature, config, workdir, log)
         for key in sets
     ]
-    cluster = np.stack([material.teachers[key].ids["train"][rows] for key in sets])
+    cluster = np.stack([drawn_of(material.teachers[key].ids["train"], rows) for key in sets])
     on_disk = sum(file.nbytes for file in files) > config.distill.soft_budget_bytes
     return train.Targets(files if on_disk else np.stack(files), cluster, on_disk)
 
 
 def _orders(
-    pairs: list[tuple[Candidate, int]], rows: np.ndarray, material: Material
+    pairs: list[tuple[Candidate, int]], rows: np.ndarray | range, material: Material
 ) -> tuple[list[RowOrder], list[int]]:
     """One row order per seed, shared by all arms; the authors' clusters in turn on request."""
+    settings = material.entry.student_train
+    lanes = lanes_for(len(rows), settings)
     orders: dict[tuple[int, TeacherKey | None], RowOrder] = {}
     places = []
     for candidate, seed in pairs:
@@ -238,7 +249,9 @@ def _orders(
         if material.config.quirks.clusters_in_turn and candidate.arm.startswith("packd"):
             key = teacher_key(candidate, seed, material.config)
         if (seed, key) not in orders:
-            groups = material.teachers[key].ids["train"][rows] if key else None
-            orders[seed, key] = RowOrder(np.arange(len(rows), dtype=np.int32), seed, groups)
+            groups = drawn_of(material.teachers[key].ids["train"], rows) if key else None
+            orders[seed, key] = RowOrder(
+                range(len(rows)), seed, groups, lanes=lanes, shuffle_rows=settings.shuffle_rows
+            )
         places.append(list(orders).index((seed, key)))
     return list(orders.values()), places

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from packd_jax import clustering, evaluation, metrics, train
-from packd_jax.batching import RowOrder, subset_rows
+from packd_jax.batching import RowOrder, lanes_for, subset_rows
 from packd_jax.config import Config, EntryConfig
 from packd_jax.distill import write_soft_targets
 from packd_jax.example_source import PIECE_ROWS, ExampleSource, piece_rows
@@ -122,15 +122,12 @@ def train_teachers(
         rate *= config.quirks.packd_learning_rate_factor
     examples, validation = splits.train.examples, judged_on(splits, config).examples
     validation_ids = ids["test" if config.quirks.select_on_test else "validation"]
-    rows = subset_rows(examples.rows, settings.rows, seed=0)
     k = clusters.fitted.k if clusters is not None and key.kind.startswith("packd") else 1
-    own = []
-    for c in range(k):
-        drawn = rows[ids["train"][rows] == c]
-        # A cluster that the drawn rows miss learns from all of its rows, and one without any,
-        # as the quirk delta_clusters_from_pcs leaves them, from the drawn rows of all clusters.
-        mine = drawn if len(drawn) else np.flatnonzero(ids["train"] == c)
-        own.append(mine if len(mine) else rows)
+    lanes = lanes_for(examples.rows, settings)
+    orders = [
+        RowOrder(part, 1000 * (key.seed + 1) + c, lanes=lanes, shuffle_rows=settings.shuffle_rows)
+        for c, part in enumerate(own_rows(ids["train"], k, settings.rows))
+    ]
     runs = train.Runs(
         seed=np.arange(k, dtype=np.int32) + 1000 * (key.seed + 1),
         order=np.arange(k, dtype=np.int32),
@@ -144,10 +141,10 @@ def train_teachers(
     with log.stage(f"teachers {key}", total=settings.steps) as progress:
         fit = train.fit(
             model,
-            examples,  # type: ignore[arg-type]
+            examples,
             runs,
-            [RowOrder(part, seed=1000 * (key.seed + 1) + c) for c, part in enumerate(own)],
-            validation,  # type: ignore[arg-type]
+            orders,
+            validation,
             settings,
             validation_rows=None if k == 1 else looked_at,
             execution=train.choose_execution(settings, entry.teacher),
@@ -159,6 +156,30 @@ def train_teachers(
     )
     f1 = float(metrics.f1_curve(histogram).max())
     return Teachers(key, model, fit, ids, f1, settings.steps)
+
+
+def own_rows(cluster: np.ndarray, k: int, count: int) -> list[np.ndarray | range]:
+    """The rows that the teacher of each of `k` clusters learns from; `cluster` u8[N].
+
+    They are those of its cluster among `count` drawn rows (0: all). A cluster that the drawn
+    rows miss has all of its rows, and one without any, as the quirk delta_clusters_from_pcs
+    leaves them, the drawn rows of all clusters.
+    """
+    total = len(cluster)
+    if k == 1 and not 0 < count < total:
+        return [range(total)]
+    rows = subset_rows(total, count, seed=0)
+    own: list[np.ndarray | range] = []
+    for c in range(k):
+        drawn = rows[cluster[rows] == c]
+        mine = drawn if len(drawn) else np.flatnonzero(cluster == c)
+        own.append(mine if len(mine) else rows)
+    return own
+
+
+def drawn_of(values: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
+    """`values` of the rows, which are a range where they are all."""
+    return values[rows] if isinstance(rows, np.ndarray) else values
 
 
 def sum_histograms(histogram: metrics.ScoreHistogram) -> metrics.ScoreHistogram:
@@ -174,21 +195,22 @@ def judged_on(splits: Splits, config: Config) -> Split:
 def soft_targets(
     teachers: Teachers,
     examples: ExampleSource,
-    rows: np.ndarray,
+    rows: np.ndarray | range,
     temperature: float,
     config: Config,
     workdir: Path,
     log: RunLog,
 ) -> np.ndarray:
     """What the set says about the given training rows: float16 or uint8 [len(rows), D], on disk."""
-    with log.stage(f"soft targets {teachers.key}", total=len(rows)) as progress:
+    cluster = drawn_of(teachers.ids["train"], rows)
+    with log.stage(f"soft targets {teachers.key}", total=len(cluster)) as progress:
         return write_soft_targets(
             workdir / "soft_targets" / f"{teachers.key}-t{temperature:g}.npy",
             teachers.model,
             teachers.fit.variables,
             examples,
-            teachers.ids["train"][rows],
-            rows=rows,
+            cluster,
+            rows=rows if isinstance(rows, np.ndarray) else None,
             temperature=temperature,
             dtype=config.distill.soft_dtype,
             train_mode=config.quirks.teachers_in_train_mode,

@@ -25,7 +25,7 @@ from packd_jax.checkpoints import describe_latest, restore_latest, save_latest
 from packd_jax.config import ModelConfig, TrainConfig
 from packd_jax.device_mesh import DATA, REPLICA, make_mesh, padded, place, sharding
 from packd_jax.evaluation import evaluate
-from packd_jax.features import Examples
+from packd_jax.example_source import ExampleSource
 from packd_jax.feeding import make_feed
 from packd_jax.train_step import init_state
 
@@ -67,10 +67,10 @@ def choose_execution(config: TrainConfig, network: ModelConfig) -> str:
 
 def fit(
     model: Any,
-    train: Examples,
+    train: ExampleSource,
     runs: Runs,
     orders: Sequence[RowOrder],
-    validation: Examples,
+    validation: ExampleSource,
     config: TrainConfig,
     *,
     validation_rows: Sequence[np.ndarray] | None = None,

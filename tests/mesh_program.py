@@ -21,6 +21,8 @@ PARSER.add_argument("--steps", type=int, default=12)
 PARSER.add_argument("--family", default="token_mlp")
 PARSER.add_argument("--runs", type=int, default=3)
 PARSER.add_argument("--data", type=int, default=0)
+PARSER.add_argument("--lanes", type=int, default=1)
+PARSER.add_argument("--shards", action="store_true", help="train from shards")
 PARSER.add_argument("--coordinator")
 PARSER.add_argument("--num_processes", type=int)
 PARSER.add_argument("--process_id", type=int)
@@ -36,17 +38,27 @@ def main(options):
 
     from packd_jax import device_mesh, processes, train
     from packd_jax.batching import RowOrder
-    from packd_jax.config import ModelConfig, TrainConfig
-    from packd_jax.features import encode, learn_pc_vocabulary
+    from packd_jax.config import ModelConfig, StreamConfig, TraceConfig, TrainConfig
     from packd_jax.models import InputSpec, build_model
+    from packd_jax.splits import encode_splits, open_sources
+    from packd_jax.traces.mldpc import write_trace
 
     if options.coordinator:
         processes.connect(options.coordinator, options.num_processes, options.process_id)
-    loads, features = small_study.trace(500), small_study.FEATURES
-    vocabulary = learn_pc_vocabulary([loads.pc[:400]], features.pc_vocabulary)
-    learnt, judged = (
-        encode(loads, window, features, vocabulary) for window in (slice(0, 400), slice(400, 500))
+    total = 500 if options.lanes == 1 else 9_000
+    loads, features = small_study.trace(total), small_study.FEATURES
+    trace = TraceConfig(
+        (str(options.out.with_suffix(f".{options.process_id}.txt")),),
+        unit="percent",
+        train=(0, 80),
+        validation=(80, 90),
+        test=(90, 100),
     )
+    write_trace(trace.paths[0], loads)
+    stream = StreamConfig(in_memory_rows=10 if options.shards else total)
+    sources = open_sources(trace, stream, options.out.with_suffix(".shards"))
+    splits = encode_splits(sources, trace, features)
+    learnt, judged = splits.train.examples, splits.validation.examples
     count = options.runs
     runs = train.Runs(
         seed=np.arange(count, dtype=np.int32),
@@ -68,7 +80,10 @@ def main(options):
             model,
             learnt,
             runs,
-            [RowOrder(range(learnt.rows), seed) for seed in range(2)],
+            [
+                RowOrder(range(learnt.rows), seed, lanes=options.lanes, shuffle_rows=4096)
+                for seed in range(2)
+            ],
             judged,
             config,
             directory=options.directory,

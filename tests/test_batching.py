@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from packd_jax.batching import RowOrder, subset_rows
+from packd_jax.batching import RowOrder, lanes_for, same_lanes, subset_rows
+from packd_jax.config import ConfigError, TrainConfig
 
 ROWS = np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31], np.int32)
 
@@ -82,3 +83,64 @@ def test_a_count_of_zero_or_beyond_the_total_is_everything():
     for count in (0, 9, 10):
         np.testing.assert_array_equal(subset_rows(9, count, 3), np.arange(9))
     assert (subset_rows(1000, 10, 0) != subset_rows(1000, 10, 1)).any()
+
+
+@given(st.integers(1, 9_000), st.sampled_from([1, 2, 4]), st.integers(1, 8_192), st.data())
+@settings(max_examples=40)
+def test_lanes_deal_out_every_row_of_an_epoch(total, lanes, shuffle_rows, data):
+    rows = np.arange(total) * 2 + 1
+    order = RowOrder(rows, data.draw(st.integers(0, 9)), lanes=lanes, shuffle_rows=shuffle_rows)
+    block = min(1024, total)
+    assert order.lanes == lanes
+    if lanes > 1:
+        assert order.window_rows % block == 0
+        assert lanes * order.window_rows <= max(shuffle_rows, lanes * block)
+    blocks = -(-total // block)
+    needed = -(-blocks * block // (lanes * order.window_rows))
+    drawn = [order.window(lane, number) for number in range(needed) for lane in range(lanes)]
+    assert all(len(window) == order.window_rows for window in drawn)
+    assert set(np.concatenate(drawn).tolist()) == set(rows.tolist())
+
+
+@given(st.integers(0, 200), st.integers(1, 30))
+@settings(max_examples=30)
+def test_steps_take_an_equal_part_of_every_lane(start, steps):
+    order = RowOrder(range(10, 9_010), 5, lanes=4, shuffle_rows=8_192)
+    drawn = order.steps(start, steps, 32).reshape(steps, 4, 8)
+    for lane in range(4):
+        numbers = range((start + steps) * 8 // order.window_rows + 1)
+        stream = np.concatenate([order.window(lane, number) for number in numbers])
+        np.testing.assert_array_equal(drawn[:, lane].ravel(), stream[start * 8 :][: steps * 8])
+
+
+def test_blocks_come_from_everywhere_and_rows_of_a_window_are_mixed():
+    order = RowOrder(range(2**20), 0, lanes=2, shuffle_rows=2**16)
+    window = order.window(0, 0)
+    blocks = np.unique(window // 1024)
+    assert len(blocks) == 32 and np.ptp(blocks) > 700  # of 1,024
+    assert len(np.unique(window[:64] // 1024)) > 20
+    assert (order.window(1, 0) // 1024 != window // 1024).any()
+    again = RowOrder(range(2**20), 0, lanes=2, shuffle_rows=2**16)
+    np.testing.assert_array_equal(again.window(0, 5), order.window(0, 5))
+    assert (RowOrder(range(2**20), 1, lanes=2).window(0, 0)[:9] != window[:9]).any()
+
+
+def test_rows_beyond_31_bits_are_64_bits_wide():
+    order = RowOrder(range(2**33, 2**33 + 5000), 0, lanes=2, shuffle_rows=2048)
+    steps = order.steps(0, 2, 4)
+    assert steps.dtype == np.int64 and steps.min() >= 2**33
+    assert RowOrder(range(9), 0).steps(0, 1, 4).dtype == np.int32
+
+
+def test_lanes_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="expected one lane"):
+        RowOrder(ROWS, 0, np.zeros(11), lanes=2)
+    with pytest.raises(ValueError, match="a multiple of the 3 lanes"):
+        RowOrder(ROWS, 0, lanes=3).steps(0, 1, 4)
+    with pytest.raises(ValueError, match=r"orders of \[1, 3\] lanes"):
+        same_lanes([RowOrder(ROWS, 0), RowOrder(ROWS, 0, lanes=3)])
+    config = TrainConfig(batch_size=12, lanes=8, shuffle_rows=100)
+    assert lanes_for(100, config) == 1
+    with pytest.raises(ConfigError, match="batch_size = 12: 101 rows are drawn in lanes = 8"):
+        lanes_for(101, config)
+    assert lanes_for(101, TrainConfig(batch_size=16, lanes=8, shuffle_rows=100)) == 8

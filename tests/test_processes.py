@@ -71,11 +71,14 @@ def ends(group):
     return [(process.communicate(timeout=120)[1], process.returncode) for process in group]
 
 
-@pytest.mark.parametrize(("number", "devices"), [(2, 2), (4, 1)])
-def test_processes_train_as_one(tmp_path, number, devices):
-    alone = train(tmp_path / "alone.json")
+@pytest.mark.parametrize(("number", "devices", "shards"), [(2, 2, False), (4, 1, True)])
+def test_processes_train_as_one(tmp_path, number, devices, shards):
+    """From memory, or each from shards of the lanes of its own devices."""
+    options = ["--lanes=4", "--steps=120"] if shards else []
+    alone = train(tmp_path / "alone.json", *options)
     path = tmp_path / "together.json"
-    for error, status in ends(start(number, [PROGRAM, path, f"--devices={devices}"])):
+    options += [f"--devices={devices}", *(["--shards"] if shards else [])]
+    for error, status in ends(start(number, [PROGRAM, path, *options])):
         assert status == 0, error
     together = json.loads(path.read_text())
     assert (together["processes"], together["devices"]) == (number, number * devices)
