@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import small_shards
+import small_study
 
 from packd_jax import clustering, ensemble, evaluation, results, train
 from packd_jax.batching import RowOrder
@@ -23,10 +24,13 @@ from packd_jax.distill import write_soft_targets
 from packd_jax.example_source import pieces
 from packd_jax.features import Examples
 from packd_jax.models import InputSpec, build_model
+from packd_jax.protocol import run_study
+from packd_jax.run_log import RunLog
 from packd_jax.shards.examples import ShardedExamples
 from packd_jax.splits import SPLITS, encode_splits, open_sources
 from packd_jax.students import Material
 from packd_jax.teachers import ClusterKey, TeacherKey, fit_clusters, row_clusters
+from packd_jax.traces.mldpc import write_trace
 
 ROWS = (9000, 5000)
 UNITS = {
@@ -227,3 +231,21 @@ def test_the_cluster_id_is_an_input(both):
     rows = np.array([500, 2, 77])
     assert_equal(shards.take(rows), memory.take(rows))
     assert shards.take(rows).inputs["cluster"].dtype == np.uint8
+
+
+def test_a_whole_study_ends_with_the_same_results(tmp_path):
+    paths = []
+    for number in range(2):
+        paths.append(str(tmp_path / f"{number}.txt"))
+        write_trace(paths[-1], small_study.trace(1500, number))
+    trace = dataclasses.replace(small_study.WINDOWS, paths=tuple(paths))
+    found = []
+    for most in (10**7, 10):
+        config = small_study.study(trace=trace, stream=StreamConfig(in_memory_rows=most))
+        with RunLog(tmp_path / str(most)) as log:
+            found.append(run_study(config, log.workdir, log))
+        assert (tmp_path / str(most) / "shards").exists() == (most == 10)
+    memory, shards = found
+    for one, same in zip(memory["rows"], shards["rows"], strict=True):
+        assert one | {"train_seconds": 0} == same | {"train_seconds": 0}
+    assert memory["details"] == shards["details"] and memory["trace"] == shards["trace"]
