@@ -138,8 +138,10 @@ def subset_rows(total: int, count: int, seed: int) -> np.ndarray:
 
     For one seed smaller draws are part of larger ones.
     """
+    if not 0 < count < total:
+        return np.arange(total, dtype=np.int32)
     order = np.random.default_rng([seed, total]).permutation(total)
-    return np.sort(order[: count or total]).astype(np.int32)
+    return np.sort(order[:count]).astype(np.int32)
 
 
 def same_lanes(orders: Sequence[RowOrder]) -> int:
