@@ -17,6 +17,9 @@ from packd_jax.sweep import run_sweep
 
 ray = pytest.importorskip("ray", reason="Ray is an extra: pip install 'packd-jax[ray]'")
 
+# Ray's processes begin as forks of this one, but are other programs at once.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 ROOT = Path(__file__).parent.parent
 RATES = (2e-3, 3e-3, 5e-3, 1e-2, 2e-2)
 

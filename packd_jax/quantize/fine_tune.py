@@ -18,6 +18,7 @@ from jax import Array
 from packd_jax.batching import RowOrder
 from packd_jax.config import TrainConfig
 from packd_jax.features import Examples
+from packd_jax.models import InputSpec
 from packd_jax.quantize.integer_student import (
     ACTIVATION_LIMIT,
     HIDDEN_BITS,
@@ -33,6 +34,8 @@ FINE_TUNE = TrainConfig(steps=3000, learning_rate=1e-2, warmup_steps=20, evaluat
 
 class RoundedNetwork:
     """What `fit` takes for a model: starts at a trained network, rounds its weights in passing."""
+
+    spec = InputSpec()  # training asks for its dtype alone: scales are made for float32
 
     def __init__(self, start: TokenNetwork, scales: Scales, weight_bits: int) -> None:
         self.start = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), start)
