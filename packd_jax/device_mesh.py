@@ -40,10 +40,14 @@ def layout(data: int = 0, model_replica: int = 0) -> Iterator[None]:
     """
     global _layout
     before, found = _layout, jax.device_count()
-    if max(data, 1) * max(model_replica, 1) > found:
+    asked = max(data, 1) * max(model_replica, 1)
+    # Devices may stay idle, but no process: it would wait for what the others do without it.
+    leaves_out = data and model_replica and asked < found and jax.process_count() > 1
+    if asked > found or leaves_out:
         raise ConfigError(
             f"mesh data={data}, model_replica={model_replica}: {found} device(s) here;"
-            f" expected a product of {found} at most, or 0 to let it be chosen"
+            f" expected a product of {found}{'' if leaves_out else ' at most'}, or 0 to let it be"
+            " chosen"
         )
     _layout = Layout(data, model_replica)
     try:

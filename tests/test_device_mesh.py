@@ -48,6 +48,14 @@ def test_a_layout_fixes_the_axes_and_says_what_is_there():
         layout(2, 2).__enter__()
 
 
+def test_a_layout_leaves_no_process_out(monkeypatch):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(ConfigError, match=r"2 device\(s\) here; expected a product of 2, or 0"):
+        layout(1, 1).__enter__()
+    with layout(2, 1):
+        assert shape(2, 16) == (2, 1)
+
+
 def test_arrays_lie_where_the_axes_say():
     mesh, values = make_mesh(1, 16), np.arange(6.0)
     halves = place(values, sharding(mesh, DATA))
