@@ -30,6 +30,7 @@ from packd_jax.feeding import make_feed
 from packd_jax.train_step import init_state
 
 CHUNK = 64  # steps that one call runs at most; progress and interruption live between calls
+EPOCH_ROWS = 1 << 24  # that one call draws at most for "epoch": their numbers take 64 MB an order
 
 Tree = Any
 
@@ -116,7 +117,9 @@ def fit(
         return _result(best, info, count)
 
     stops = np.unique(np.linspace(0, config.steps, config.evaluations + 1).round().astype(int))
-    chunk = int(np.diff(stops).max()) if execution == "epoch" else CHUNK
+    chunk = CHUNK
+    if execution == "epoch":
+        chunk = min(int(np.diff(stops).max()), max(CHUNK, EPOCH_ROWS // config.batch_size))
     feed = make_feed(train, orders, config.batch_size, mesh)
     on_mesh = place(jax.tree.map(lambda leaf: leaf[filled], runs), by_run)
     held = None
