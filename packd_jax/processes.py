@@ -15,6 +15,8 @@ from packd_jax.config import ConfigError
 
 Tree = Any
 CLUSTER = "cluster"  # a coordinator's name: what Slurm, Open MPI, Kubernetes or a TPU pod says
+WAIT_SECONDS = 24 * 3600  # for the slowest process, as it encodes a trace
+_waits = 0  # every barrier has a name of its own
 LOST_SECONDS = 20  # without a sign of life until a process counts as dead
 
 
@@ -72,11 +74,18 @@ def is_first() -> bool:
 
 
 def wait(place: str) -> None:
-    """Returns when all processes are at `place`: what the first has written is there."""
-    if count() > 1:
-        from jax.experimental import multihost_utils
+    """Returns when all processes are at `place`: what the first has written is there.
 
-        multihost_utils.sync_global_devices(place)
+    Takes as long as the slowest: the devices, whose exchanges give up after seconds, have no
+    part in it. A process that is lost ends it for the others.
+    """
+    global _waits
+    if count() > 1:
+        from orbax.checkpoint import multihost
+
+        _waits += 1
+        barrier = multihost.get_barrier_sync_fn()
+        barrier(key=f"{place} ({_waits})", timeout_ms=WAIT_SECONDS * 1000)
 
 
 def local(tree: Tree) -> Tree:
