@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,10 @@ def encode_shards(scale: Scale, repeats: int) -> Iterator[Line]:
 
 
 def loader(scale: Scale, repeats: int) -> Iterator[Line]:
-    """Windows of one lane through Grain, in turn with the training that eats them."""
+    """Windows of one lane through Grain, in turn with the training that eats them.
+
+    With one thread, as each lane has in training, and with two, as lanes read side by side.
+    """
     with tempfile.TemporaryDirectory() as folder:
         sharded = _sharded(scale, Path(folder))
         order = RowOrder(range(sharded.rows), 0, lanes=_LANES, shuffle_rows=_WINDOW_ROWS * _LANES)
@@ -54,13 +58,19 @@ def loader(scale: Scale, repeats: int) -> Iterator[Line]:
         model = build_model(config, InputSpec.of(features))
         student = our_steps(model, examples(scale, features), plain_runs(1), scale)
 
-        def read() -> int:
-            return sum(len(labels) for _, labels in windows(sharded, order, count=count))
+        def read(threads: int) -> int:
+            drawn = windows(sharded, order, count=count, threads=threads, prefetch=threads)
+            return sum(len(labels) for _, labels in drawn)
 
-        calls = {"student": lambda: student(steps), "loader": read}
+        calls = {"student": lambda: student(steps)} | {
+            f"{threads} threads": partial(read, threads) for threads in (1, 2)
+        }
         seconds = take_turns(calls, repeats)
-        own, other = seconds["loader"] / read(), seconds["student"] / (steps * scale.batch_size)
-        yield compare("loader tokens", "rows/s", 1, own, "the student's training", other)
+        other = seconds["student"] / (steps * scale.batch_size)
+        for threads in (1, 2):
+            own = seconds[f"{threads} threads"] / read(threads)
+            name = f"loader tokens, {threads} thread(s)"
+            yield compare(name, "rows/s", 1, own, "the student's training", other)
 
 
 def _sharded(scale: Scale, folder: Path) -> ShardedExamples:
