@@ -107,7 +107,10 @@ def test_progress_on_a_terminal_redraws_one_line(tmp_path, monkeypatch):
         with log.stage("teachers", total=4) as progress:
             progress(1)
             progress(2, note="x" * 100)
-    drawn = os.read(reader, 10_000).decode().split("\r\x1b[K")
+    text = b""
+    while b"done" not in text or not text.endswith(b"\n"):  # a terminal gives what it has so far
+        text += os.read(reader, 10_000)
+    drawn = text.decode().split("\r\x1b[K")
     os.close(reader)
     assert len(drawn) == 4 and drawn[0] == ""
     assert drawn[1] == f"teachers: {'━' * 6}{'╌' * 18} 1/4  25%"
