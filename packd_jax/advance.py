@@ -35,6 +35,21 @@ class Targets(NamedTuple):
     on_disk: bool = False  # gather rows on the host instead of holding all on the device
 
 
+def place_soft(
+    targets: Targets, held: Targets | None, rows: np.ndarray, mesh: Mesh
+) -> tuple[Targets, Array]:
+    """Soft targets on the devices, and where a chunk's rows [orders, steps, B] are in them."""
+    where = sharding(mesh, None, None, DATA)
+    if held is not None:
+        return held, place(rows.astype(np.int32), where)
+    # Read from disk: what the chunk needs, in one shape for all, or each would be compiled anew.
+    unique, places = np.unique(rows, return_inverse=True)
+    needed = np.resize(unique, rows.size)
+    values = np.stack([one[needed] for one in targets.values])
+    near = Targets(*place((values, targets.cluster[:, needed]), sharding(mesh)))
+    return near, place(places.reshape(rows.shape).astype(np.int32), where)
+
+
 @functools.lru_cache(maxsize=64)
 def make_advance(
     model: Any,
@@ -55,9 +70,9 @@ def make_advance(
     by_run, rows_of_runs = sharding(mesh, REPLICA), sharding(mesh, REPLICA, DATA)
 
     def one(carry, runs, data, targets, places, soft_rows, total, warmup, i):
-        # places: i32[orders, (lanes,) steps, rows]; soft_rows: i32[orders, steps, B]
+        # places: i32[orders, steps, rows]; soft_rows: i32[orders, steps, B]
         state, summed = carry
-        inputs, labels = draw(data, places[..., i, :], runs.order, ring)
+        inputs, labels = draw(data, places[:, i], runs.order, ring)
         soft = alpha = None
         if targets is not None:
             soft_rows = soft_rows[:, i][runs.order]

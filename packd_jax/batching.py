@@ -144,6 +144,11 @@ def subset_rows(total: int, count: int, seed: int) -> np.ndarray:
     return np.sort(order[:count]).astype(np.int32)
 
 
+def drawn_of(values: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
+    """`values` of the rows, which are a range where they are all."""
+    return values[rows] if isinstance(rows, np.ndarray) else values
+
+
 def same_lanes(orders: Sequence[RowOrder]) -> int:
     """The number of lanes of orders that one program follows. ValueError where they differ."""
     lanes = {order.lanes for order in orders}

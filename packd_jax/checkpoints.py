@@ -23,19 +23,16 @@ writes its shards of arrays that lie on devices of several, and the first one re
 from __future__ import annotations
 
 import json
-import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import absl.logging
 import numpy as np
-import orbax.checkpoint as ocp
 
 from packd_jax import processes
+from packd_jax.array_files import RECORD_FILE, described_arrays, read_arrays, write_arrays
 from packd_jax.checksum import checksum
 from packd_jax.json_files import plain_json
 from packd_jax.named_leaves import (
@@ -48,7 +45,6 @@ from packd_jax.named_leaves import (
     nested_dict,
 )
 
-_RECORD_FILE = "_CHECKPOINT_METADATA"  # orbax's name for the JSON beside the arrays
 _ALONE = "value"  # the name in the files of a tree that is a single array
 _FORMAT = "packd_jax checkpoint 2"
 
@@ -80,7 +76,7 @@ def save_checkpoint(directory: str | os.PathLike, tree: Any, meta: Mapping[str, 
     """
     target = Path(directory).resolve()
     is_new = not target.exists() or (target.is_dir() and not any(target.iterdir()))
-    if not is_new and not (target / _RECORD_FILE).is_file():
+    if not is_new and not (target / RECORD_FILE).is_file():
         raise CheckpointError(target, "is no checkpoint; name a new directory to save in")
     try:
         arrays = host_arrays(tree)
@@ -105,8 +101,7 @@ def save_checkpoint(directory: str | os.PathLike, tree: Any, meta: Mapping[str, 
     processes.wait(f"save {target}")
     is_sharded = any(is_global(array) for array in arrays.values())
     if is_sharded or processes.is_first():
-        with _orbax_checkpointer(alone=not is_sharded) as writer:
-            writer.save(new, args=ocp.args.PyTreeSave(stored), custom_metadata=record)
+        write_arrays(new, stored, record, alone=not is_sharded)
     if processes.is_first():
         if target.exists():
             os.rename(target, old)
@@ -131,11 +126,7 @@ def restore_checkpoint(
     target = _complete(directory)
     record = _read_record(target)
     try:
-        with _orbax_checkpointer() as reader:
-            # As host arrays, on whatever devices they were saved from.
-            on_host = ocp.RestoreArgs(restore_type=np.ndarray)
-            wanted = {leaf.path or _ALONE: on_host for leaf in record.leaves if leaf.size}
-            stored = reader.restore(target, args=ocp.args.PyTreeRestore(restore_args=wanted))
+        stored = read_arrays(target, [leaf.path or _ALONE for leaf in record.leaves if leaf.size])
     except Exception as error:  # broken files raise nearly everything
         raise _damaged(target, f"its arrays cannot be read ({_first_line(error)})") from error
     _check_shapes(target, record, stored)
@@ -158,8 +149,7 @@ def describe_checkpoint(directory: str | os.PathLike) -> CheckpointDescription:
     target = _complete(directory)
     record = _read_record(target)
     try:
-        with _orbax_checkpointer() as reader:
-            stored = reader.handler.metadata(target).tree
+        stored = described_arrays(target)
     except Exception as error:  # as in restore_checkpoint
         raise _damaged(target, f"its arrays cannot be read ({_first_line(error)})") from error
     _check_shapes(target, record, stored)
@@ -201,42 +191,16 @@ def _latest(directory: str | os.PathLike) -> Path | None:
     return latest if latest.exists() or _beside(latest, "new").exists() else None
 
 
-@contextmanager
-def _orbax_checkpointer(alone: bool = False) -> Iterator[ocp.Checkpointer]:
-    """`alone`: of several processes this one saves what is its own."""
-    options = ocp.options.MultiprocessingOptions()
-    if alone and processes.count() > 1:
-        options = ocp.options.MultiprocessingOptions(
-            active_processes={0}, barrier_sync_key_prefix="first"
-        )
-    # Programs made with absl.app show INFO, of which orbax has some twenty lines a save.
-    logger = absl.logging.get_absl_logger()
-    logger.addFilter(_is_no_orbax_info)
-    try:
-        # No compression: trained weights hardly compress.
-        handler = ocp.PyTreeCheckpointHandler(
-            use_compression=False, multiprocessing_options=options
-        )
-        with ocp.Checkpointer(handler, multiprocessing_options=options) as checkpointer:
-            yield checkpointer
-    finally:
-        logger.removeFilter(_is_no_orbax_info)
-
-
-def _is_no_orbax_info(record: logging.LogRecord) -> bool:
-    return record.levelno != logging.INFO or "orbax" not in record.pathname
-
-
 def _read_record(target: Path) -> CheckpointDescription:
-    if not (target / _RECORD_FILE).is_file():
-        raise CheckpointError(target, f"is no checkpoint, or a damaged one: no {_RECORD_FILE}")
+    if not (target / RECORD_FILE).is_file():
+        raise CheckpointError(target, f"is no checkpoint, or a damaged one: no {RECORD_FILE}")
     try:
-        record = json.loads((target / _RECORD_FILE).read_bytes())["custom_metadata"]
+        record = json.loads((target / RECORD_FILE).read_bytes())["custom_metadata"]
         form = record["format"]
         leaves = tuple(described_leaf(path, *stored) for path, stored in record["leaves"].items())
         found = CheckpointDescription(dict(record["meta"]), leaves, int(record["crc32"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        problem = f"{_RECORD_FILE} is not the record of a checkpoint ({_first_line(error)})"
+        problem = f"{RECORD_FILE} is not the record of a checkpoint ({_first_line(error)})"
         raise _damaged(target, problem) from error
     if form != _FORMAT:
         raise CheckpointError(target, f"has format {form!r}; expected {_FORMAT!r}")

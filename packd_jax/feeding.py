@@ -8,7 +8,7 @@ Either way a step sees the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -27,12 +27,11 @@ Tree = Any
 
 
 class Fed(NamedTuple):
-    """What a chunk of steps needs: `data` with leaves as the feed keeps them, where its rows are
-    in there, and their numbers in the split."""
+    """What a chunk of steps needs."""
 
-    data: Tree  # (inputs, labels)
-    places: Array  # i32[orders, steps, B], or [orders, lanes, steps, B / lanes] in a ring
-    rows: np.ndarray  # [orders, steps, B]
+    data: Tree  # (inputs, labels), as the feed keeps them
+    places: Array  # i32[orders, steps, B], or [orders, steps, B / lanes] in every lane of a ring
+    rows: Callable[[], np.ndarray]  # their numbers in the split, [orders, steps, B]
 
 
 class Feed(Protocol):
@@ -75,7 +74,7 @@ class ResidentRows:
 
     def take(self, start: int, steps: int, chunk: int) -> Fed:
         rows = np.stack([order.steps(start, chunk, self._batch_size) for order in self._orders])
-        return Fed(self._data, place(rows.astype(np.int32), self._where), rows)
+        return Fed(self._data, place(rows.astype(np.int32), self._where), lambda: rows)
 
 
 class WindowRing:
@@ -91,7 +90,7 @@ class WindowRing:
         self._room = max(order.window_rows for order in orders)
         axes = (DATA,) if self._lanes > 1 else (None,)
         self._window_at = sharding(mesh, *axes)
-        self._places_at = sharding(mesh, None, *axes, None, None if self._lanes > 1 else DATA)
+        self._places_at = sharding(mesh, None, None, None if self._lanes > 1 else DATA)
         sample = train.take(slice(0, 1))
         shape = (len(orders), self._lanes, 2 * self._room)
         self._ring = jax.jit(
@@ -119,17 +118,20 @@ class WindowRing:
         return fits
 
     def take(self, start: int, steps: int, chunk: int) -> Fed:
-        rows, places = [], []
+        places = []
         for number, order in enumerate(self._orders):
             window, place_in = order.places(start, steps, self._batch_size)
             for wanted in range(int(window[0, 0]), int(window[-1, -1]) + 1):
                 self._hold(number, wanted)
             here = (window % 2 * self._room + place_in).astype(np.int32)
-            here = np.resize(here, (chunk, here.shape[1]))  # steps beyond `steps` are not taken
-            places.append(np.broadcast_to(here, (self._lanes, *here.shape)))
-            drawn = order.steps(start, steps, self._batch_size)
-            rows.append(np.resize(drawn, (chunk, self._batch_size)))
-        return Fed(self._ring, place(np.stack(places), self._places_at), np.stack(rows))
+            # Steps beyond `steps` are not taken.
+            places.append(np.resize(here, (chunk, here.shape[1])))
+
+        def rows() -> np.ndarray:
+            drawn = [order.steps(start, steps, self._batch_size) for order in self._orders]
+            return np.stack([np.resize(own, (chunk, self._batch_size)) for own in drawn])
+
+        return Fed(self._ring, place(np.stack(places), self._places_at), rows)
 
     def _hold(self, order: int, window: int) -> None:
         """Has a window of all lanes in the ring, in the slot of the one before the last."""
@@ -188,14 +190,15 @@ def _filled(ring: Tree, window: Tree, order: Array, first: Array) -> Tree:
 def draw(data: Tree, places: Array, order: Array, ring: bool) -> Tree:
     """Rows [R, B, ...] for R runs out of a feed's data: places of one step, each run's order.
 
-    places i32[orders, B], or i32[orders, lanes, B / lanes] in a ring; order i32[R].
+    places i32[orders, B], or i32[orders, B / lanes] in a ring, for each lane; order i32[R].
     """
     if not ring:
         rows = places[order]
         return jax.tree.map(lambda values: values[rows], data)
 
     def of_lanes(values: Array) -> Array:
-        picked = jax.vmap(jax.vmap(lambda held, at: held[at]))(values, places)
+        of_order = jax.vmap(lambda held, at: held[at], in_axes=(0, None))
+        picked = jax.vmap(of_order)(values, places)
         return picked.reshape(len(places), -1, *picked.shape[3:])[order]
 
     return jax.tree.map(of_lanes, data)

@@ -16,8 +16,9 @@ from packd_jax.config import ConfigError
 Tree = Any
 CLUSTER = "cluster"  # a coordinator's name: what Slurm, Open MPI, Kubernetes or a TPU pod says
 WAIT_SECONDS = 24 * 3600  # for the slowest process, as it encodes a trace
-_waits = 0  # every barrier has a name of its own
 LOST_SECONDS = 20  # without a sign of life until a process counts as dead
+_LOSS = ("gloo", "nccl", "coordination", "heartbeat", "barrier", "connection", "peer")
+_waits = 0  # every barrier has a name of its own
 
 
 def connect(coordinator: str, number: int | None, index: int | None) -> None:
@@ -27,6 +28,7 @@ def connect(coordinator: str, number: int | None, index: int | None) -> None:
     all three are then what the cluster's environment says. Raises ConfigError for numbers that
     do not fit, and when the others do not come.
     """
+    address: dict[str, Any] = {}
     if coordinator != CLUSTER:
         if number is None or index is None or not 0 <= index < number:
             raise ConfigError(
@@ -36,8 +38,6 @@ def connect(coordinator: str, number: int | None, index: int | None) -> None:
             )
         if not coordinator.rpartition(":")[2].isdigit():
             raise ConfigError(f"--coordinator={coordinator}: expected HOST:PORT, or {CLUSTER}")
-    address: dict[str, Any] = {}
-    if coordinator != CLUSTER:
         address = {
             "coordinator_address": coordinator,
             "num_processes": number,
@@ -53,9 +53,6 @@ def connect(coordinator: str, number: int | None, index: int | None) -> None:
             f"--coordinator={coordinator}: the processes did not find each other ({line}); start"
             " all of them with the same address, each with a --process_id of its own"
         ) from error
-
-
-_LOSS = ("gloo", "nccl", "coordination", "heartbeat", "barrier", "connection", "peer")
 
 
 def is_loss(error: Exception) -> bool:

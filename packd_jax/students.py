@@ -10,20 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from packd_jax import train
-from packd_jax.batching import RowOrder, lanes_for, subset_rows
+from packd_jax.batching import RowOrder, drawn_of, lanes_for, subset_rows
 from packd_jax.config import Config, ConfigError, EntryConfig
 from packd_jax.example_source import ExampleSource
 from packd_jax.models import InputSpec, build_model
 from packd_jax.run_log import RunLog
 from packd_jax.splits import Splits
-from packd_jax.teachers import (
-    ClusterKey,
-    Clusters,
-    TeacherKey,
-    Teachers,
-    drawn_of,
-    soft_targets,
-)
+from packd_jax.teachers import ClusterKey, Clusters, TeacherKey, Teachers, soft_targets
 
 # Which teacher set an arm learns from; arms that are not here have none.
 TEACHERS_OF = {

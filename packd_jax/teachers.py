@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from packd_jax import clustering, evaluation, metrics, train
-from packd_jax.batching import RowOrder, lanes_for, subset_rows
+from packd_jax.batching import RowOrder, drawn_of, lanes_for, subset_rows
 from packd_jax.config import Config, EntryConfig
 from packd_jax.distill import write_soft_targets
 from packd_jax.example_source import PIECE_ROWS, ExampleSource, piece_rows
@@ -175,11 +175,6 @@ def own_rows(cluster: np.ndarray, k: int, count: int) -> list[np.ndarray | range
         mine = drawn if len(drawn) else np.flatnonzero(cluster == c)
         own.append(mine if len(mine) else rows)
     return own
-
-
-def drawn_of(values: np.ndarray, rows: np.ndarray | range) -> np.ndarray:
-    """`values` of the rows, which are a range where they are all."""
-    return values[rows] if isinstance(rows, np.ndarray) else values
 
 
 def sum_histograms(histogram: metrics.ScoreHistogram) -> metrics.ScoreHistogram:

@@ -16,14 +16,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh
 
 from packd_jax import metrics, processes
-from packd_jax.advance import Runs, Targets, make_advance
+from packd_jax.advance import Runs, Targets, make_advance, place_soft
 from packd_jax.batching import RowOrder, same_lanes
 from packd_jax.checkpoints import describe_latest, restore_latest, save_latest
 from packd_jax.config import ModelConfig, TrainConfig
-from packd_jax.device_mesh import DATA, REPLICA, make_mesh, padded, place, sharding
+from packd_jax.device_mesh import REPLICA, make_mesh, padded, place, sharding
 from packd_jax.evaluation import evaluate
 from packd_jax.example_source import ExampleSource
 from packd_jax.feeding import make_feed
@@ -134,7 +133,7 @@ def fit(
         while step < stop:
             steps = feed.steps(step, min(chunk, int(stop) - step))
             fed = feed.take(step, steps, chunk)
-            soft = (None, None) if targets is None else _soft(targets, held, fed.rows, mesh)
+            soft = (None, None) if targets is None else place_soft(targets, held, fed.rows(), mesh)
             data = fed.data, soft[0], fed.places, soft[1]
             state, loss = advance(state, on_mesh, *data, *schedule, np.int32(steps))
             step += steps
@@ -180,21 +179,6 @@ class _Losses:
             if self._progress is not None:
                 self._progress(step, loss=float(np.mean(more)) / steps)
         return self._sum
-
-
-def _soft(
-    targets: Targets, held: Targets | None, rows: np.ndarray, mesh: Mesh
-) -> tuple[Targets, Array]:
-    """Soft targets on the devices, and where a chunk's rows [orders, steps, B] are in them."""
-    where = sharding(mesh, None, None, DATA)
-    if held is not None:
-        return held, place(rows.astype(np.int32), where)
-    # Read from disk: what the chunk needs, in one shape for all, or each would be compiled anew.
-    unique, places = np.unique(rows, return_inverse=True)
-    needed = np.resize(unique, rows.size)
-    values = np.stack([one[needed] for one in targets.values])
-    near = Targets(*place((values, targets.cluster[:, needed]), sharding(mesh)))
-    return near, place(places.reshape(rows.shape).astype(np.int32), where)
 
 
 def _restored(

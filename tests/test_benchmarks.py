@@ -14,8 +14,9 @@ import pytest
 from packd_jax.benchmarks.encode_memory import peak_bytes, synthetic_trace
 from packd_jax.benchmarks.run import MEASUREMENTS, run_benchmarks
 from packd_jax.benchmarks.scales import SMOKE, accesses, examples
+from packd_jax.benchmarks.stacks import RATE, plain_runs
 from packd_jax.benchmarks.timing import Line, compare, format_line, make_line, take_turns
-from packd_jax.benchmarks.training import EXECUTIONS, RATE, our_steps, plain_runs, plain_steps
+from packd_jax.benchmarks.training import EXECUTIONS, our_steps, plain_steps
 from packd_jax.config import ConfigError
 from packd_jax.export import find_compiler
 from packd_jax.models import InputSpec, build_model

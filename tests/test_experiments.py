@@ -6,22 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from experiment_command import command
 
 ROOT = Path(__file__).parent.parent
 SMOKE = "--config=experiments/configs/packd.py:smoke"
 TOKENS = SMOKE + "_tokens"
-
-
-def command(module, *arguments, expect=0):
-    run = subprocess.run(
-        [sys.executable, "-m", f"experiments.{module}", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == expect, run.stderr
-    return run
 
 
 def test_packd(tmp_path):

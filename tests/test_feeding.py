@@ -63,12 +63,12 @@ def test_every_step_draws_the_rows_of_its_order(splits, options, data):
             steps = feed.steps(start, 5)
             fed = feed.take(start, steps, 5)
             for step in range(steps):
-                inputs, labels = draw(fed.data, fed.places[..., step, :], run_order, feed.ring)
+                inputs, labels = draw(fed.data, fed.places[:, step], run_order, feed.ring)
                 for run, order in enumerate(run_order):
                     rows = both[order].steps(start + step, 1, BATCH)[0]
                     expected = memory.take(rows)
                     np.testing.assert_array_equal(labels[run], expected.labels)
-                    np.testing.assert_array_equal(fed.rows[order, step], rows)
+                    np.testing.assert_array_equal(fed.rows()[order, step], rows)
                     for name, values in expected.inputs.items():
                         np.testing.assert_array_equal(inputs[name][run], values)
 

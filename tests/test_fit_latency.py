@@ -2,13 +2,12 @@
 
 import csv
 import json
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from experiment_command import command
 
 from latency_jax.fitting.report import describe, results
 from latency_jax.fitting.study import ABLATIONS, FitConfig, make_model, run_trials
@@ -181,21 +180,10 @@ def write_csv(path, rows=150):
         writer.writerows(zip(*table.values()))
 
 
-def command(*arguments, expect=0):
-    run = subprocess.run(
-        [sys.executable, "-m", "experiments.fit_latency", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == expect, run.stderr
-    return run
-
-
 def test_from_a_file_to_a_latency_model(tmp_path):
     write_csv(tmp_path / "some.csv")
     run = command(
+        "fit_latency",
         f"--data={tmp_path / 'some.csv'}",
         f"--workdir={tmp_path / 'out'}",
         "--kind=dense",
@@ -233,7 +221,7 @@ def test_from_a_file_to_a_latency_model(tmp_path):
 def test_a_mistake_is_one_line_and_status_2(tmp_path, arguments, told):
     write_csv(tmp_path / "some.csv", rows=2)
     arguments = [a.replace("CSV", str(tmp_path / "some.csv")) for a in arguments]
-    run = command(*arguments, f"--workdir={tmp_path}", expect=2)
+    run = command("fit_latency", *arguments, f"--workdir={tmp_path}", expect=2)
     assert run.stderr.startswith("fit_latency: ") and run.stderr.count("\n") == 1
     assert told in run.stderr
 
@@ -243,6 +231,7 @@ def test_a_slice_of_the_third_party_data(tmp_path):
     lines = (DATA / "cdecatapult_convolution_V100_forward.csv").read_text().splitlines(True)
     (tmp_path / "slice.csv").write_text("".join([lines[0], *lines[1::20]]))
     command(
+        "fit_latency",
         f"--data={tmp_path / 'slice.csv'}",
         f"--workdir={tmp_path}",
         "--kind=conv2d",

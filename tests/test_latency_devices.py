@@ -1,11 +1,10 @@
 """The study of held-out devices as people call it: at smoke size, going on, and mistakes."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from experiment_command import command
 from test_latency_thirdparty import write_linear
 
 from experiments.configs.latency_tables import DEVICE_SOURCES
@@ -13,18 +12,6 @@ from latency_jax.known_devices import KNOWN
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data" / "latency"
-
-
-def command(*arguments, expect=0):
-    run = subprocess.run(
-        [sys.executable, "-m", "experiments.latency_devices", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == expect, run.stderr
-    return run
 
 
 def write_devices(directory):
@@ -44,7 +31,7 @@ def test_it_leaves_a_page_and_goes_on(tmp_path):
     out = tmp_path / "out"
     asked = (f"--data={tmp_path}", f"--workdir={out}", "--tables=linear", "--regressor=additive")
     asked = (*asked, "--counts=5,10", "--draws=1", "--rows=40", "--held_out=Tesla T4")
-    told = command(*asked).stdout
+    told = command("latency_devices", *asked).stdout
     page = (out / "latency_devices.md").read_text()
     assert page.strip() in told and "linear: Tesla T4 is held out" in told
     assert "| recalibrated | blend |  | " in page and "| from scratch | chosen |" in page
@@ -53,7 +40,7 @@ def test_it_leaves_a_page_and_goes_on(tmp_path):
     assert {row["device"] for row in rows} == {"Tesla T4"}
     assert all(0 <= row["within_10"] <= 1 for row in rows)
     assert stored["config"]["counts"] == [5, 10] and stored["machine"]["cpu_cores"]
-    assert "is held out" not in command(*asked).stdout
+    assert "is held out" not in command("latency_devices", *asked).stdout
 
 
 @pytest.mark.parametrize(
@@ -64,7 +51,13 @@ def test_it_leaves_a_page_and_goes_on(tmp_path):
     ],
 )
 def test_mistakes_are_one_line(tmp_path, arguments, told):
-    run = command(f"--data={tmp_path}", f"--workdir={tmp_path / 'out'}", *arguments, expect=2)
+    run = command(
+        "latency_devices",
+        f"--data={tmp_path}",
+        f"--workdir={tmp_path / 'out'}",
+        *arguments,
+        expect=2,
+    )
     assert told in run.stderr and run.stderr.count("\n") == 1
 
 

@@ -1,12 +1,11 @@
 """The study of other people's tables: at smoke size, going on, and the files as they are."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from experiment_command import command
 
 from experiments.configs.latency_tables import SOURCES
 
@@ -33,23 +32,11 @@ def write_linear(directory, rows=80):
     (directory / "neusight_linear_train.csv").write_text("\n".join(lines) + "\n")
 
 
-def command(*arguments, expect=0):
-    run = subprocess.run(
-        [sys.executable, "-m", "experiments.latency_thirdparty", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == expect, run.stderr
-    return run
-
-
 def test_it_leaves_every_fit_and_one_page_and_goes_on(tmp_path):
     write_linear(tmp_path)
     out = tmp_path / "out"
     arguments = (f"--data={tmp_path}", f"--workdir={out}", "--tables=linear_a100", "--seeds=2")
-    told = command(*arguments, "--regressors=linear,hist_gb,blend").stdout
+    told = command("latency_thirdparty", *arguments, "--regressors=linear,hist_gb,blend").stdout
     page = (out / "latency_thirdparty.md").read_text()
     lines = page.splitlines()
     assert [line.split(" | ")[0] for line in lines[4:7]] == ["| linear", "| hist_gb", "| blend"]
@@ -60,9 +47,12 @@ def test_it_leaves_every_fit_and_one_page_and_goes_on(tmp_path):
     assert (out / "linear_a100" / "latency_model.zip").exists()
     results = out / "linear_a100" / "results.json"
     written = results.stat().st_mtime_ns
-    assert "split 42" not in command(*arguments, "--regressors=linear,hist_gb,blend").stdout
+    assert (
+        "split 42"
+        not in command("latency_thirdparty", *arguments, "--regressors=linear,hist_gb,blend").stdout
+    )
     assert results.stat().st_mtime_ns == written
-    command(*arguments, "--regressors=linear")  # other settings
+    command("latency_thirdparty", *arguments, "--regressors=linear")  # other settings
     assert results.stat().st_mtime_ns > written
 
 
@@ -74,7 +64,13 @@ def test_it_leaves_every_fit_and_one_page_and_goes_on(tmp_path):
     ],
 )
 def test_mistakes_are_one_line(tmp_path, argument, told):
-    run = command(f"--data={tmp_path}", f"--workdir={tmp_path / 'out'}", argument, expect=2)
+    run = command(
+        "latency_thirdparty",
+        f"--data={tmp_path}",
+        f"--workdir={tmp_path / 'out'}",
+        argument,
+        expect=2,
+    )
     assert told in run.stderr and run.stderr.count("\n") == 1
 
 

@@ -1,11 +1,10 @@
 """The commands, from a file of several devices to predictions for one that it did not hold."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from experiment_command import command
 from made_up_devices import DEVICES, measured
 
 from latency_jax.latency_model import LatencyModel
@@ -14,18 +13,6 @@ from latency_jax.scores import score
 ROOT = Path(__file__).parents[1]
 TABLE = ("--kind=dense", "--columns=batch_size=b,in_features=i,out_features=o", "--target=us")
 TEST = measured("new", 200, 7)
-
-
-def command(name, *arguments, expect=0):
-    run = subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *map(str, arguments)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == expect, run.stderr
-    return run
 
 
 def write(path, rows, seed, names):

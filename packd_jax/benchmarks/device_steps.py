@@ -24,47 +24,32 @@ def loopback_bytes() -> float:
 
 
 def main(network: str, batch_size: int, steps: int, group: list[int]) -> None:
-    import jax.numpy as jnp
     import numpy as np
 
     from packd_jax import processes
-    from packd_jax.advance import make_advance
-    from packd_jax.batching import RowOrder
     from packd_jax.benchmarks.scales import FULL, NETWORKS, examples
-    from packd_jax.benchmarks.training import plain_runs
-    from packd_jax.device_mesh import REPLICA, make_mesh, place, sharding
-    from packd_jax.feeding import ResidentRows
+    from packd_jax.benchmarks.stacks import Stack, plain_runs
     from packd_jax.json_files import plain_json
     from packd_jax.models import InputSpec, build_model, parameter_bytes
-    from packd_jax.train_step import init_state
 
     if group:
         count, index, port = group
         processes.connect(f"127.0.0.1:{port}", count, index)
     features, config = NETWORKS[network]
     data, model = examples(FULL, features), build_model(config, InputSpec.of(features))
-    mesh, runs = make_mesh(1, batch_size), plain_runs(1)
-    sample = {name: jnp.asarray(values[:1]) for name, values in data.inputs.items()}
-    state = init_state(model, runs.seed, sample)
-    gradient_bytes = parameter_bytes(state.params)
-    state, on_mesh = place((state, runs), sharding(mesh, REPLICA))
-    feed = ResidentRows(data, [RowOrder(range(data.rows), 0)], batch_size, mesh)
-    fed = feed.take(0, steps, steps)
-    advance = make_advance(model, 1.0, 1.0, "constant", "epoch", mesh)
-    limits = place((np.float32(1e6), np.float32(0)), sharding(mesh))
+    stack = Stack(model, data, plain_runs(1), batch_size, "epoch")
+    fed = stack.feed.take(0, steps, steps)
     seconds, sent = [], []
     for _ in range(4):
         started, before = time.perf_counter(), loopback_bytes()
-        args = on_mesh, fed.data, None, fed.places, None, *limits, np.int32(steps)
-        state, loss = advance(state, *args)
-        np.asarray(loss)
+        np.asarray(stack.advance(fed, steps))
         seconds.append(time.perf_counter() - started)
         sent.append(loopback_bytes() - before)
     if processes.is_first():  # the first call compiled
         found = {
             "samples_s": batch_size * steps / np.median(seconds[1:]),
             "loopback_bytes_step": np.median(sent[1:]) / steps,
-            "gradient_bytes": gradient_bytes,
+            "gradient_bytes": parameter_bytes(stack.state.params),
         }
         print(json.dumps(plain_json(found, finite=True)), flush=True)
 

@@ -11,20 +11,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from packd_jax import train
-from packd_jax.advance import make_advance
-from packd_jax.batching import RowOrder
 from packd_jax.benchmarks.scales import Network, Scale, examples
+from packd_jax.benchmarks.stacks import Stack, plain_runs
 from packd_jax.benchmarks.timing import Line, compare, make_line, take_turns
-from packd_jax.benchmarks.training import plain_runs
-from packd_jax.device_mesh import REPLICA, make_mesh, place, sharding
 from packd_jax.features import Examples
-from packd_jax.feeding import ResidentRows
 from packd_jax.models import InputSpec, build_model
-from packd_jax.train_step import init_state
 
 EXECUTIONS = ("epoch", "scan", "loop")
 
@@ -74,25 +68,18 @@ def epoch_of(
 ) -> Callable[[], Any]:
     """A call that trains one more epoch and waits for it; adds the host's seconds to `host_s`."""
     model = build_model(network[1], InputSpec.of(network[0], dtype=dtype))
-    runs, mesh = plain_runs(1), make_mesh(1, scale.batch_size)
-    sample = {name: jnp.asarray(values[:1]) for name, values in data.inputs.items()}
-    by_run = sharding(mesh, REPLICA)
-    state, on_mesh = place((init_state(model, runs.seed, sample), runs), by_run)
-    feed = ResidentRows(data, [RowOrder(range(data.rows), 0)], scale.batch_size, mesh)
-    advance = make_advance(model, 1.0, 1.0, "constant", execution, mesh)
+    stack = Stack(model, data, plain_runs(1), scale.batch_size, execution)
     total = data.rows // scale.batch_size
     chunk, done = total if execution == "epoch" else min(train.CHUNK, total), 0
 
     def epoch() -> Any:
-        nonlocal state, done
+        nonlocal done
         started, stop, loss = time.perf_counter(), done + total, None
         while done < stop:
             steps = min(chunk, stop - done)
-            fed = feed.take(done, steps, chunk)
-            options = None, fed.places, None, jnp.float32(1e6), jnp.float32(0), np.int32(steps)
-            state, loss = advance(state, on_mesh, fed.data, *options)
+            loss = stack.advance(stack.feed.take(done, steps, chunk), steps)
             done += steps
         host_s.append(time.perf_counter() - started)
-        return jax.block_until_ready((state, loss))
+        return jax.block_until_ready((stack.state, loss))
 
     return epoch

@@ -14,8 +14,9 @@ import numpy as np
 from packd_jax.batching import RowOrder
 from packd_jax.benchmarks.encode_shards import write_synthetic
 from packd_jax.benchmarks.scales import SEGMENTS, TOKENS, Scale, accesses, examples
+from packd_jax.benchmarks.stacks import plain_runs
 from packd_jax.benchmarks.timing import Line, compare, make_line, take_turns
-from packd_jax.benchmarks.training import our_steps, plain_runs
+from packd_jax.benchmarks.training import our_steps
 from packd_jax.features import learn_pc_vocabulary
 from packd_jax.models import InputSpec, build_model
 from packd_jax.shards.encode_trace import encode_trace, trace_origin

@@ -15,18 +15,15 @@ import numpy as np
 import optax
 
 from packd_jax import ensemble, train
-from packd_jax.batching import RowOrder
 from packd_jax.benchmarks.scales import TOKENS, Scale, examples
+from packd_jax.benchmarks.stacks import RATE, Stack, plain_runs
 from packd_jax.benchmarks.timing import Line, compare, make_line, repeat, take_turns
 from packd_jax.config import EntryConfig
-from packd_jax.device_mesh import REPLICA, make_mesh, place, sharding
 from packd_jax.distill import write_soft_targets
 from packd_jax.features import Examples, unpack_labels
 from packd_jax.models import InputSpec, build_model
-from packd_jax.train_step import init_state
 
 EXECUTIONS = ("scan", "loop")
-RATE = 1e-3
 Steps = Callable[[int], Any]  # takes so many steps and waits for the parameters, its result
 
 
@@ -100,12 +97,6 @@ def soft_targets(scale: Scale, repeats: int) -> Iterator[Line]:
     yield make_line("soft_targets tokens token_mlp teachers", "rows/s", data.rows / seconds)
 
 
-def plain_runs(count: int) -> train.Runs:
-    """Runs of seeds 0, 1, ... without soft targets."""
-    seeds = np.arange(count, dtype=np.int32)
-    return train.Runs(seeds, np.zeros_like(seeds), np.full(count, RATE, np.float32))
-
-
 def _targets(data: Examples) -> train.Targets:
     values = np.random.default_rng(0).random((1, *unpack_labels(data.labels).shape), np.float32)
     return train.Targets(
@@ -132,25 +123,17 @@ def our_steps(
     execution: str = "scan",
 ) -> Steps:
     """Steps of all runs as `train.fit` takes them, the drawing of rows included."""
-    state = init_state(model, runs.seed, _sample(data))
-    mesh = make_mesh(len(runs.seed), scale.batch_size)
-    state, device_runs = place((state, runs), sharding(mesh, REPLICA))
-    held = place((data.inputs, data.labels), sharding(mesh))
-    order = RowOrder(range(data.rows), seed=0)
-    advance = train.make_advance(model, 1.0, 1.0, "cosine", execution, mesh)
-    total, warmup, done = jnp.float32(1e6), jnp.float32(0), 0  # a rate as good as constant
+    stack, done = Stack(model, data, runs, scale.batch_size, execution, targets), 0
 
     def take(steps: int) -> Any:
-        nonlocal state, done
+        nonlocal done
         stop = done + steps
         while done < stop:
             count = min(train.CHUNK, stop - done)
-            rows = jnp.asarray(order.steps(done, train.CHUNK, scale.batch_size)[None])
-            drawn = held, targets, rows, rows
-            state, loss = advance(state, device_runs, *drawn, total, warmup, jnp.int32(count))
+            loss = stack.advance(stack.feed.take(done, count, train.CHUNK), count)
             done += count
             jax.block_until_ready(loss)
-        return jax.block_until_ready(state).params
+        return jax.block_until_ready(stack.state).params
 
     return take
 
