@@ -155,7 +155,8 @@ def test_any_load_makes_all_pieces_timed_as_beside_load(planned, tmp_path):
     both = [Piece(NET, load, 0, end) for load in (Load(), busy)]
     pieces = MeasuredPieces(path, "here", (Load(), busy), QUICK)
     found = pieces.measure(planned.graph, both)
-    assert found[both[0]].load == Load() and found[both[1]].load.cpu_utilization > 0.05
+    # How much of a load is achieved in windows this short is up to whoever else uses the machine.
+    assert found[both[0]].load == Load() and found[both[1]].load.cpu_utilization > 0
     assert pieces.achieved(busy) == found[both[1]].load
     about = json.loads(path.read_text())["about"]
     assert about["repetition_quantile"] is None and about["windows"] == 4
